@@ -1,0 +1,71 @@
+"""qbjax: GPU-accelerated, differentiable simulation of dephased quantum-battery charging.
+
+Models: `StarBattery`.
+Solvers: `steady_state`, `evolve`.
+Charging: `charging_time`, `decay_rate`, `optimal_dephasing`.
+Figures of merit, on plain arrays: `energy`, `ergotropy`, `ergotropy_ratio`, `passive_state`,
+`passive_energy`, `coherent_ergotropy`, `incoherent_ergotropy`, `capacity`, `purity`, `fidelity`,
+`average_power`, `instantaneous_power`.
+Trial states: `fit_bose_einstein`, `fit_coherent_mixture`.
+Errors: `ArgumentError`, `SolveError`; a solve reports a `Status`.
+
+Importing qbjax switches JAX to double precision, which the physics needs: decay rates of 1e-9 are
+ordinary here. Set the environment variable QBJAX_ENABLE_X64=0 before the import to keep it as it is.
+"""
+
+import os
+
+import jax
+
+if os.environ.get("QBJAX_ENABLE_X64", "1") != "0":
+    jax.config.update("jax_enable_x64", True)
+
+from qbjax.charging import charging_time, decay_rate, optimal_dephasing
+from qbjax.checks import ArgumentError, SolveError, Status
+from qbjax.evolve import Trajectory, evolve
+from qbjax.models import StarBattery
+from qbjax.states import fidelity, purity
+from qbjax.steady import SteadyState, steady_state
+from qbjax.thermo import (
+    average_power,
+    capacity,
+    coherent_ergotropy,
+    energy,
+    ergotropy,
+    ergotropy_ratio,
+    incoherent_ergotropy,
+    instantaneous_power,
+    passive_energy,
+    passive_state,
+)
+from qbjax.trial import fit_bose_einstein, fit_coherent_mixture
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ArgumentError",
+    "SolveError",
+    "StarBattery",
+    "Status",
+    "SteadyState",
+    "Trajectory",
+    "average_power",
+    "capacity",
+    "charging_time",
+    "coherent_ergotropy",
+    "decay_rate",
+    "energy",
+    "ergotropy",
+    "ergotropy_ratio",
+    "evolve",
+    "fidelity",
+    "fit_bose_einstein",
+    "fit_coherent_mixture",
+    "incoherent_ergotropy",
+    "instantaneous_power",
+    "optimal_dephasing",
+    "passive_energy",
+    "passive_state",
+    "purity",
+    "steady_state",
+]

@@ -1,0 +1,89 @@
+"""Arguments checked at the door, and the status that a solve reports.
+
+Values that JAX is tracing cannot be looked at, so every check here passes on traced values: under
+`jax.jit`, `jax.vmap` and `jax.grad` a solve reports a `Status` instead of raising.
+"""
+
+import enum
+from typing import Any
+
+import jax
+import numpy as np
+
+
+class ArgumentError(ValueError):
+    """An argument is not what it must be; the message names it in one line."""
+
+
+class SolveError(RuntimeError):
+    """A solve has no answer that can be trusted; the message says why and what to do."""
+
+
+class Status(enum.IntEnum):
+    """How a solve ended; `OK` is 0, so that a batch of statuses is all good when none is true."""
+
+    OK = 0
+    NO_DEPHASING = 1
+    NO_DRIVE = 2
+    NO_COUPLING = 3
+    SPLITTINGS_LOST = 4
+    NOT_CONVERGED = 5
+    AMBIGUOUS = 6
+
+    @property
+    def reason(self) -> str:
+        """Say in one sentence what the status means."""
+        return _REASONS[self]
+
+
+_REASONS = {
+    Status.OK: "the answer can be trusted",
+    Status.NO_DEPHASING: (
+        "Argument `gamma_C` must be positive for a steady state: without dephasing the charging "
+        "is unitary and never settles; use qbjax.evolve"
+    ),
+    Status.NO_DRIVE: (
+        "Argument `F` must be nonzero for a steady state: without drive the charger and the "
+        "battery exchange a conserved number of excitations and the null space grows to 2N + 2; "
+        "use qbjax.evolve"
+    ),
+    Status.NO_COUPLING: (
+        "Argument `g` must be nonzero for a steady state: without coupling the battery never "
+        "changes and the null space grows to (N + 1)^2; use qbjax.evolve"
+    ),
+    Status.SPLITTINGS_LOST: (
+        "nearly equal singular values of K cannot be told apart in floating point at these late "
+        "times; error_estimate says how much of the energy is uncertain"
+    ),
+    Status.NOT_CONVERGED: "the iteration stopped before it met its tolerance",
+    Status.AMBIGUOUS: (
+        "the fit is not unique: a second minimum lies within 20 % in cost, or the branch ended"
+    ),
+}
+
+
+def is_concrete(*values: Any) -> bool:
+    """Tell whether none of the values is being traced by JAX."""
+    return not any(isinstance(v, jax.core.Tracer) for v in jax.tree.leaves(values))
+
+
+def require(condition: Any, name: str, requirement: str, value: Any) -> None:
+    """Raise `ArgumentError` unless the condition holds everywhere; traced conditions pass."""
+    if is_concrete(condition) and not np.all(condition):
+        shown = np.asarray(value) if is_concrete(value) else "a traced value"
+        raise ArgumentError(f"Argument `{name}` must be {requirement}, but is {shown}.")
+
+
+def require_choice(value: str, name: str, choices: tuple[str, ...]) -> None:
+    """Raise `ArgumentError` unless the value is one of the choices."""
+    if value not in choices:
+        listed = ", ".join(f'"{c}"' for c in choices)
+        raise ArgumentError(f'Argument `{name}` must be one of {listed}, but is "{value}".')
+
+
+def raise_unless_ok(status: Any) -> None:
+    """Raise `SolveError` with the reason of the worst status; traced statuses pass."""
+    if is_concrete(status):
+        worst = Status(int(np.max(np.asarray(status))))
+        if worst is not Status.OK:
+            raise SolveError(worst.reason)

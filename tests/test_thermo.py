@@ -1,0 +1,430 @@
+"""Figures of merit against closed forms, brute force in the 2^N space, scipy and QuTiP."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import qutip
+import scipy.linalg
+
+from qbjax import states, thermo
+from qbjax.checks import ArgumentError
+
+SPACES = ("full", "symmetric")
+
+
+def random_state(levels, seed, rank=None):
+    rng = np.random.default_rng(seed)
+    rank = levels if rank is None else rank
+    a = rng.normal(size=(levels, rank)) + 1j * rng.normal(size=(levels, rank))
+    rho = a @ a.conj().T
+    return rho / np.trace(rho).real
+
+
+def embedding(N):
+    """Dicke states as columns over the 2^N product states, and the excitations of those."""
+    excitations = np.array([bin(i).count("1") for i in range(2**N)])
+    columns = [(excitations == n) / np.sqrt(math.comb(N, n)) for n in range(N + 1)]
+    return np.stack(columns, axis=1), excitations
+
+
+def brute_force(rho, space):
+    """Energy, passive and active energy, and the passive energy once dephased: numpy alone."""
+    N = rho.shape[0] - 1
+    if space == "full":
+        vectors, levels = embedding(N)
+        rho = vectors @ rho @ vectors.T
+    else:
+        levels = np.arange(N + 1)
+    # Dephasing in the energy basis removes every coherence between different energies.
+    dephased = np.where(levels[:, None] == levels[None, :], rho, 0)
+    eta, populations = (np.linalg.eigvalsh(x)[::-1] for x in (rho, dephased))
+    up = np.sort(levels)
+    return np.diag(rho).real @ levels, eta @ up, eta @ up[::-1], populations @ up
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("N", [1, 3, 6])
+@pytest.mark.parametrize("rank", [1, 2, None])
+def test_brute_force(N, rank, space):
+    rho = random_state(N + 1, seed=N, rank=rank)
+    energy, passive, active, dephased = brute_force(rho, space)
+    w = 1.7
+    close = functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-13)
+    close(thermo.energy(rho, w), w * energy)
+    close(thermo.passive_energy(rho, w, space), w * passive)
+    close(thermo.ergotropy(rho, w, space), w * (energy - passive))
+    close(thermo.ergotropy_ratio(rho, space), (energy - passive) / energy)
+    close(thermo.incoherent_ergotropy(rho, w, space), w * (energy - dephased))
+    close(thermo.coherent_ergotropy(rho, w, space), w * (dephased - passive))
+    close(thermo.capacity(rho, w, space), w * (active - passive))
+
+
+@pytest.mark.parametrize("N", [1, 3])
+def test_pure_states_give_all_their_energy(N):
+    rho = random_state(N + 1, seed=0, rank=1)
+    for space in SPACES:
+        np.testing.assert_allclose(thermo.ergotropy_ratio(rho, space), 1, atol=1e-14)
+        np.testing.assert_allclose(thermo.capacity(rho, 2.0, space), 2.0 * N, atol=1e-13)
+    np.testing.assert_allclose(states.purity(rho), 1, atol=1e-14)
+    expected = np.diag(np.eye(N + 1)[0])
+    np.testing.assert_allclose(thermo.passive_state(rho), expected, atol=1e-15)
+
+
+@pytest.mark.parametrize("N", [1, 3, 6])
+def test_maximally_mixed_ladder(N):
+    rho = np.eye(N + 1) / (N + 1)
+    np.testing.assert_allclose(thermo.energy(rho), N / 2)
+    np.testing.assert_allclose(thermo.passive_energy(rho), N / (N + 1), atol=1e-14)
+    np.testing.assert_allclose(thermo.ergotropy(rho, space="symmetric"), 0, atol=1e-14)
+    np.testing.assert_allclose(thermo.capacity(rho), N - 2 + 2 / (N + 1), atol=1e-14)
+    np.testing.assert_allclose(thermo.capacity(rho, space="symmetric"), 0, atol=1e-14)
+    np.testing.assert_allclose(states.purity(rho), 1 / (N + 1))
+
+
+def test_thermal_ladder_is_passive_only_in_the_ladder():
+    p = np.exp(-0.7 * np.arange(4))
+    p /= p.sum()
+    np.testing.assert_allclose(thermo.ergotropy(np.diag(p), space="symmetric"), 0, atol=1e-15)
+    np.testing.assert_allclose(thermo.passive_state(np.diag(p)), np.diag(p), atol=1e-15)
+    stranded = p @ np.arange(4) - (1 - p[0])
+    np.testing.assert_allclose(thermo.ergotropy(np.diag(p)), stranded, atol=1e-14)
+    np.testing.assert_allclose(thermo.coherent_ergotropy(np.diag(p)), 0, atol=1e-15)
+    inverted = np.diag(p[::-1])
+    np.testing.assert_allclose(
+        thermo.incoherent_ergotropy(inverted, space="symmetric"),
+        thermo.capacity(np.diag(p), space="symmetric"),
+        atol=1e-14,
+    )
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("bloch", [(0.3, -0.4, 0.5), (0.0, 0.6, -0.2), (0.0, 0.0, 0.0)])
+def test_single_qubit(bloch, space):
+    # rho = (1 + r.sigma)/2 with z up towards |1>: ergotropy (|r| + z)/2, capacity |r|.
+    x, y, z = bloch
+    r = np.linalg.norm(bloch)
+    rho = np.array([[1 - z, x + 1j * y], [x - 1j * y, 1 + z]]) / 2
+    np.testing.assert_allclose(thermo.ergotropy(rho, 1.0, space), (r + z) / 2, atol=1e-14)
+    np.testing.assert_allclose(thermo.capacity(rho, 1.0, space), r, atol=1e-14)
+    np.testing.assert_allclose(thermo.incoherent_ergotropy(rho, 1.0, space), max(z, 0), atol=1e-14)
+    np.testing.assert_allclose(states.purity(rho), (1 + r**2) / 2, atol=1e-14)
+
+
+def test_passive_state_keeps_the_spectrum_and_real_input_stays_real():
+    rho = random_state(4, seed=1)
+    passive = thermo.passive_state(rho)
+    eta = np.diag(passive)
+    np.testing.assert_allclose(eta, np.linalg.eigvalsh(rho)[::-1], atol=1e-15)
+    np.testing.assert_allclose(
+        thermo.energy(passive), thermo.passive_energy(rho, space="symmetric"), atol=1e-14
+    )
+    for f in (thermo.passive_state, thermo.ergotropy, states.purity, thermo.capacity):
+        assert f(rho.real).dtype == f(rho).dtype == jnp.float64
+    assert states.fidelity(rho.real, rho).dtype == jnp.float64
+    assert thermo.ergotropy(rho.real.astype(np.float32)).dtype == jnp.float32
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("rank", [1, 2, 4])
+def test_padding_changes_nothing(rank, space):
+    rho = random_state(4, seed=2, rank=rank)
+    padded = np.zeros((7, 7), complex)
+    padded[:4, :4] = rho
+    close = functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-14)
+    for f in (
+        thermo.passive_energy,
+        thermo.ergotropy,
+        thermo.incoherent_ergotropy,
+        thermo.coherent_ergotropy,
+    ):
+        close(f(padded, 1.3, space), f(rho, 1.3, space))
+    close(thermo.ergotropy_ratio(padded, space), thermo.ergotropy_ratio(rho, space))
+    close(thermo.capacity(padded, 1.3, space, N=3), thermo.capacity(rho, 1.3, space))
+    close(thermo.passive_state(padded)[:4, :4], thermo.passive_state(rho))
+    close(states.fidelity(padded, padded), 1)
+
+
+# Fidelity
+
+
+def scipy_fidelity(rho, sigma):
+    root = scipy.linalg.sqrtm(rho)
+    return np.trace(scipy.linalg.sqrtm(root @ sigma @ root)).real
+
+
+@pytest.mark.parametrize("levels", [2, 4])
+def test_fidelity_against_scipy_and_qutip(levels):
+    rho, sigma = random_state(levels, seed=3), random_state(levels, seed=4)
+    value = states.fidelity(rho, sigma)
+    np.testing.assert_allclose(value, scipy_fidelity(rho, sigma), atol=1e-12)
+    # QuTiP, too, takes the root convention.
+    expected = qutip.fidelity(qutip.Qobj(rho), qutip.Qobj(sigma))
+    np.testing.assert_allclose(value, expected, atol=1e-12)
+    np.testing.assert_allclose(states.fidelity(sigma, rho), value, atol=1e-14)
+    np.testing.assert_allclose(states.fidelity(rho, sigma, squared=True), value**2, atol=1e-14)
+
+
+def test_fidelity_closed_forms():
+    sigma = random_state(4, seed=5)
+    psi = random_state(4, seed=6, rank=1)
+    overlap = np.trace(psi @ sigma).real
+    np.testing.assert_allclose(states.fidelity(psi, sigma), np.sqrt(overlap), atol=1e-14)
+    # Round-off in the empty eigenvalues would show at the 1e-8 level if they were not cut.
+    low = random_state(4, seed=7, rank=2)
+    np.testing.assert_allclose(states.fidelity(low, low), 1, atol=1e-13)
+    p, q = np.array([0.1, 0.4, 0.5, 0.0]), np.array([0.6, 0.0, 0.4, 0.0])
+    expected = np.sum(np.sqrt(p * q))
+    np.testing.assert_allclose(states.fidelity(np.diag(p), np.diag(q)), expected, atol=1e-14)
+    np.testing.assert_allclose(states.fidelity(np.diag(p), np.diag([0, 0, 0, 1.0])), 0)
+
+
+def unitary(x, levels, seed):
+    """Return exp(i x A) for a fixed A: its eigenvectors are constants, so it compiles fast."""
+    eigenvalues, vectors = np.linalg.eigh(levels * random_state(levels, seed))
+    return (vectors * jnp.exp(1j * x * eigenvalues)) @ vectors.conj().T
+
+
+def low_rank_fidelity(x, rho):
+    """Fidelity of two states whose rank stays 2 while their spectrum and basis change."""
+    p = jnp.stack([0.5 + 0.2 * jnp.sin(x), 0.5 - 0.2 * jnp.sin(x), 0 * x, 0 * x])
+    u = unitary(x, 4, seed=8)
+    return states.fidelity((u * p) @ u.conj().T, random_state(4, seed=16, rank=2))
+
+
+def degenerate_fidelity(x, rho):
+    # Three equal eigenvalues at every x: the derivatives of their eigenvectors would be NaN.
+    return states.fidelity(random_state(4, seed=14), jnp.diag(jnp.stack([(1 - x) / 3] * 3 + [x])))
+
+
+# Transforms
+
+
+def smooth_state(x):
+    """Return a full-rank complex state that depends smoothly on x."""
+    u = unitary(x, 4, seed=15)
+    return (u * jax.nn.softmax(jnp.arange(4) * (0.3 + x))) @ u.conj().T
+
+
+# Functions of x and of smooth_state(x).
+FUNCTIONS = {
+    "energy": lambda x, rho: thermo.energy(rho, 1.0 + x),
+    "passive_state": lambda x, rho: jnp.sum(thermo.passive_state(rho) ** 3),
+    "ergotropy_ratio": lambda x, rho: thermo.ergotropy_ratio(rho),
+    "purity": lambda x, rho: states.purity(rho),
+    "average_power": lambda x, rho: thermo.average_power(x**2, 1.0 + x),
+    "power": lambda x, rho: thermo.instantaneous_power(rho.reshape(2, 2, 2, 2), 0.7, 1.0 + x),
+    "low-rank fidelity": low_rank_fidelity,
+    "full-rank fidelity": lambda x, rho: states.fidelity(rho, STATES[0], squared=True),
+    "degenerate fidelity": degenerate_fidelity,
+} | {
+    f"{f.__name__} {space}": lambda x, rho, f=f, space=space: f(rho, 1.0 + x, space)
+    for f, space in (
+        (thermo.passive_energy, "symmetric"),
+        (thermo.ergotropy, "full"),
+        (thermo.ergotropy, "symmetric"),
+        (thermo.incoherent_ergotropy, "full"),
+        (thermo.coherent_ergotropy, "symmetric"),
+        (thermo.capacity, "full"),
+    )
+}
+
+
+@functools.cache
+def all_derivatives():
+    """Forward, reverse and central differences of every function, compiled together for speed."""
+
+    def evaluate(x):
+        rho = smooth_state(x)
+        return {name: f(x, rho) for name, f in FUNCTIONS.items()}
+
+    x, h = 0.31, 1e-5
+    compiled = jax.jit(evaluate)
+    above, below = compiled(x + h), compiled(x - h)
+    difference = jax.tree.map(lambda a, b: (a - b) / (2 * h), above, below)
+    return jax.jit(jax.jacfwd(evaluate))(x), jax.jit(jax.jacrev(evaluate))(x), difference
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_derivatives(name):
+    forward, reverse, difference = (d[name] for d in all_derivatives())
+    assert abs(forward) > 1e-3
+    np.testing.assert_allclose(forward, difference, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(reverse, forward, rtol=0, atol=1e-12)
+
+
+STATES = np.stack([random_state(4, seed) for seed in range(20, 23)])
+STARS = np.stack([random_state(8, seed) for seed in range(23, 26)]).reshape(3, 2, 4, 2, 4)
+FREQUENCIES = np.array([0.5, 1.0, 2.0])
+QUBITS = np.array([1, 2, 3])
+BATCHED = {
+    "energy": (thermo.energy, (STATES, FREQUENCIES)),
+    "passive_state": (thermo.passive_state, (STATES,)),
+    "passive_energy": (thermo.passive_energy, (STATES, FREQUENCIES)),
+    "ergotropy": (thermo.ergotropy, (STATES, FREQUENCIES)),
+    "ergotropy_ratio": (thermo.ergotropy_ratio, (STATES,)),
+    "incoherent": (thermo.incoherent_ergotropy, (STATES, FREQUENCIES)),
+    "coherent": (thermo.coherent_ergotropy, (STATES, FREQUENCIES)),
+    "capacity": (lambda r, w, n: thermo.capacity(r, w, N=n), (STATES, FREQUENCIES, QUBITS)),
+    "purity": (states.purity, (STATES,)),
+    "fidelity": (states.fidelity, (STATES, STATES[::-1])),
+    "average_power": (thermo.average_power, (FREQUENCIES, np.array([0.0, 1.0, 2.0]))),
+    "power": (thermo.instantaneous_power, (STARS, FREQUENCIES, FREQUENCIES, QUBITS)),
+}
+
+
+def evaluate_batched(arguments, transform=lambda f: f):
+    return {name: transform(f)(*arguments[name]) for name, (f, _) in BATCHED.items()}
+
+
+@functools.cache
+def compiled_batches():
+    """The whole batch under jit, and vmap over its elements under jit: two compilations."""
+    arguments = {name: arguments for name, (_, arguments) in BATCHED.items()}
+    jit = jax.jit(evaluate_batched)(arguments)
+    return jit, jax.jit(functools.partial(evaluate_batched, transform=jax.vmap))(arguments)
+
+
+@pytest.mark.parametrize("name", BATCHED)
+def test_eager_is_jit_is_vmap(name):
+    f, arguments = BATCHED[name]
+    eager = f(*arguments)
+    for other in (batch[name] for batch in compiled_batches()):
+        assert other.shape == eager.shape
+        np.testing.assert_allclose(other, eager, rtol=0, atol=1e-13)
+
+
+def test_fidelity_broadcasts_its_batches():
+    values = states.fidelity(STATES[:, None], STATES[None, :])
+    np.testing.assert_allclose(values, values.T, atol=1e-13)
+    np.testing.assert_allclose(np.diag(values), 1, atol=1e-13)
+    np.testing.assert_allclose(values[0, 1], states.fidelity(STATES[0], STATES[1]), atol=1e-13)
+
+
+# Where a naive derivative would be NaN
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_empty_battery_has_ratio_zero_and_a_finite_gradient(space):
+    empty = jnp.diag(jnp.array([1.0, 0.0, 0.0, 0.0]))
+    ratio = functools.partial(thermo.ergotropy_ratio, space=space)
+    value, gradient = jax.jit(jax.value_and_grad(ratio))(empty)
+    assert value == 0
+    assert jnp.all(gradient == 0)
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_gradients_are_finite_at_degenerate_eigenvalues(space):
+    def evaluate(rho):
+        functions = (thermo.ergotropy, thermo.coherent_ergotropy, thermo.capacity)
+        return jnp.stack([f(rho, 1.0, space) for f in functions])
+
+    for transform in (jax.jacrev, jax.jacfwd):
+        compiled = jax.jit(transform(evaluate))
+        for state in (np.diag([1.0, 0, 0, 0]), np.eye(4) / 4):
+            assert jnp.all(jnp.isfinite(compiled(state)))
+
+
+def test_fidelity_gradient_is_finite_for_pure_equal_and_orthogonal_states():
+    psi, sigma = random_state(4, 30, rank=1), random_state(4, 31, rank=2)
+    orthogonal = np.diag([1.0, 0, 0, 0]), np.diag([0, 0, 0.5, 0.5])
+    gradient = jax.jit(jax.grad(states.fidelity, (0, 1)))
+    for pair in ((psi, psi), (psi, sigma), (sigma, psi), (sigma, sigma), orthogonal):
+        for slope in gradient(*(p.astype(complex) for p in pair)):
+            # Of order one: a round-off eigenvalue that is not cut would give 1e7 and more.
+            assert jnp.max(jnp.abs(slope)) < 10
+
+
+def test_average_power_starts_at_zero():
+    value, slopes = jax.value_and_grad(thermo.average_power, (0, 1))(0.0, 0.0)
+    assert value == 0
+    assert slopes == (0, 0)
+    assert thermo.average_power(3.0, 2.0) == 1.5
+
+
+# Instantaneous power
+
+
+@pytest.mark.parametrize("N", [1, 3])
+def test_power_is_the_slope_of_the_energy_in_qutip(N):
+    F, g, w, gamma = 0.8, 1.3, 1.7, 0.6
+    lower = qutip.Qobj(np.diag(np.sqrt([n * (N - n + 1.0) for n in range(1, N + 1)]), 1))
+    excited, up = qutip.fock_dm(2, 1), qutip.basis(2, 1) * qutip.basis(2, 0).dag()
+    half = qutip.tensor(up, F + g / np.sqrt(N) * lower)
+    detuned = 0.4 * qutip.tensor(excited, qutip.qeye(N + 1))
+    detuned += 0.3 * qutip.tensor(qutip.qeye(2), qutip.num(N + 1))
+    dephasing = np.sqrt(gamma) * qutip.tensor(excited, qutip.qeye(N + 1))
+    h = 1e-3
+    times = np.concatenate([[0.0], *(t + h * np.arange(-2, 3) for t in (0.6, 1.5, 4.0))])
+    start = qutip.tensor(qutip.basis(2, 0), qutip.basis(N + 1, 0))
+    options = {"atol": 1e-13, "rtol": 1e-11, "nsteps": 10**5}
+    states = qutip.mesolve(
+        half + half.dag() + detuned, start, times, [dephasing], options=options
+    ).states[1:]
+    rho = np.stack([s.full() for s in states]).reshape(3, 5, 2, N + 1, 2, N + 1)
+    energies = np.asarray(thermo.energy(np.einsum("ijamak->ijmk", rho), w))
+    difference = energies @ np.array([1, -8, 0, 8, -1]) / (12 * h)
+    power = thermo.instantaneous_power(rho[:, 2], g, w)
+    assert np.max(np.abs(power)) > 0.1
+    np.testing.assert_allclose(power, difference, rtol=0, atol=1e-8)
+    padded = np.zeros((3, 2, N + 3, 2, N + 3), complex)
+    padded[:, :, : N + 1, :, : N + 1] = rho[:, 2]
+    np.testing.assert_allclose(thermo.instantaneous_power(padded, g, w, N=N), power, atol=1e-14)
+
+
+# Refusals
+
+
+BAD_STATES = [
+    (np.ones((2, 3)), r"a square matrix of at least two levels, but is of shape \(2, 3\)"),
+    (np.ones(4), r"a square matrix of at least two levels, but is of shape \(4,\)"),
+    (np.array([[0.5, 0.1], [0.3, 0.5]]), r"Hermitian, but is off by 0\.2\b"),
+    (np.diag([0.75, 0.22]), r"a state of trace 1, but is of trace 0\.97\b"),
+    (np.diag([np.nan, 1.0]), r"Hermitian, but is off by nan"),
+    (np.diag([1.25, -0.25]), r"a state without negative eigenvalues, but is one with .* -0\.25\b"),
+    (np.stack([np.eye(2) / 2, np.eye(2)]), r"a state of trace 1, but is of trace 2\b"),
+]
+
+
+@pytest.mark.parametrize(("state", "message"), BAD_STATES)
+def test_refuses_what_is_no_state(state, message):
+    for f in (thermo.energy, thermo.passive_state, thermo.capacity, thermo.ergotropy_ratio):
+        with pytest.raises(ArgumentError, match=r"Argument `rho_B` must be " + message):
+            f(state)
+    with pytest.raises(ArgumentError, match=r"Argument `rho` must be " + message):
+        states.purity(state)
+    with pytest.raises(ArgumentError, match=r"Argument `sigma` must be " + message):
+        states.fidelity(np.eye(2) / 2, state)
+
+
+def test_tolerance_follows_the_precision_and_traced_values_pass():
+    near = np.diag([0.6 + 1e-6, 0.4])
+    with pytest.raises(ArgumentError, match="trace 1"):
+        thermo.energy(near)
+    thermo.energy(near.astype(np.float32))
+    thermo.energy(np.diag([1 + 5e-9, -5e-9]))
+    assert jax.jit(thermo.energy)(np.diag([0.0, 3.0])) == 3.0
+    with pytest.raises(ArgumentError, match="square"):
+        jax.jit(thermo.energy)(np.ones((2, 3)))
+
+
+def test_refuses_other_arguments():
+    rho = np.eye(3) / 3
+    for f in (thermo.passive_energy, thermo.ergotropy, thermo.ergotropy_ratio, thermo.capacity):
+        with pytest.raises(ArgumentError, match=r'`space` must be one of "full", "sym'):
+            f(rho, space="ful")
+    with pytest.raises(ArgumentError, match=r"`omega_B` must be positive, but is -1\.0"):
+        thermo.energy(rho, -1.0)
+    with pytest.raises(ArgumentError, match=r"`N` must be between 1 and 2, but is 3"):
+        thermo.capacity(rho, N=3)
+    with pytest.raises(ArgumentError, match=r"`sigma` must be as large as rho, 3 levels.*\(2, 2\)"):
+        states.fidelity(rho, np.eye(2) / 2)
+    with pytest.raises(
+        ArgumentError, match=r"`rho` must be of shape \(\.\.\., 2, N \+ 1.*\(3, 3\)"
+    ):
+        thermo.instantaneous_power(rho)
+    with pytest.raises(ArgumentError, match=r"`rho` must be a state of trace 1"):
+        thermo.instantaneous_power(np.eye(6).reshape(2, 3, 2, 3))
