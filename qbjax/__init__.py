@@ -10,7 +10,7 @@ Trial states: `fit_bose_einstein`, `fit_coherent_mixture`.
 Errors: `ArgumentError`, `SolveError`; a solve reports a `Status`.
 
 Importing qbjax switches JAX to double precision, which the physics needs: decay rates of 1e-9 are
-ordinary here. Set the environment variable QBJAX_ENABLE_X64=0 before the import to keep it as it is.
+ordinary here. The environment variable QBJAX_ENABLE_X64=0, set before, keeps it as it is.
 """
 
 import os
@@ -20,8 +20,9 @@ import jax
 if os.environ.get("QBJAX_ENABLE_X64", "1") != "0":
     jax.config.update("jax_enable_x64", True)
 
-from qbjax.charging import charging_time, decay_rate, optimal_dephasing
+from qbjax.charging import ChargingTime, charging_time, decay_rate
 from qbjax.checks import ArgumentError, SolveError, Status
+from qbjax.dephasing import OptimalDephasing, optimal_dephasing
 from qbjax.evolve import Trajectory, evolve
 from qbjax.models import StarBattery
 from qbjax.states import fidelity, purity
@@ -44,6 +45,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ArgumentError",
+    "ChargingTime",
+    "OptimalDephasing",
     "SolveError",
     "StarBattery",
     "Status",

@@ -1,13 +1,286 @@
-"""placeholder until the room is written"""
+r"""Charging times by definition, and the dephasing rate that makes them shortest.
+
+With y(t) = 1 - E_B(t)/E_B(inf) from the empty battery, the definitions are
+
+- "fit": tau of Eq. (6), y(t) ~ e^{-t/tau} cos(omega t + phi); all choices stand in `qbjax.fit`.
+- "decay_rate": 1 / (slowest rate among the modes of E_B(t) above `min_weight` of the largest).
+- "settling": the last time with |y(t)| > `band`.
+- "integral": int_0^inf y(t)^2 dt, in closed form: with y = sum_a W_a f(t; omega_a),
+
+      sum_ab W_a W_b gamma [gamma^2 + 2 (omega_a^2 + omega_b^2)]
+                     / [2 gamma^2 (omega_a^2 + omega_b^2) + 4 (omega_a^2 - omega_b^2)^2].
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from qbjax import fit, rates, sectors
+from qbjax.checks import (
+    ArgumentError,
+    Status,
+    raise_unless_ok,
+    require,
+    require_choice,
+)
+from qbjax.curves import Curve, charging_curve, energy_modes
+from qbjax.models import StarBattery, over_batch
+from qbjax.sectors import Sectors
+from qbjax.settling import log_settling_time
+from qbjax.steady import require_battery_resonance
+
+DEFINITIONS = ("fit", "decay_rate", "settling", "integral")
+# The numerical option of a definition, with its default.
+_OPTION = {"fit": ("window", None), "decay_rate": ("min_weight", 1e-3), "settling": ("band", 0.01)}
+BRANCHES = ("continuous", "lowest")
 
 
-def charging_time(*a, **k):
-    raise NotImplementedError
+class ChargingTime(eqx.Module):
+    """A charging time and what its definition gives besides.
+
+    Attributes
+    ----------
+    tau, log_tau
+        The time in the inverse unit of g, and its natural logarithm, which stays finite where the
+        time overflows; NaN where there is none.
+    status
+        A `Status`: `NOT_CONVERGED` where the definition found no answer, `AMBIGUOUS` where a fit
+        has a rival within 20 % in cost or its branch ended below gamma_C.
+    evidence
+        For "fit": omega, phi, cost, minima (their number) and second_tau. For "decay_rate":
+        omega, the frequency of the slowest mode.
+    definition
+        The name of the definition.
+    """
+
+    tau: jax.Array
+    log_tau: jax.Array
+    status: jax.Array
+    evidence: dict[str, jax.Array]
+    definition: str = eqx.field(static=True)
 
 
-def decay_rate(*a, **k):
-    raise NotImplementedError
+class Problem(eqx.Module):
+    """One model with all that does not depend on gamma_C, and the option of the definition."""
+
+    model: StarBattery
+    spectrum: Sectors
+    curve: Curve
+    option: Any
+
+    def at(self, log_gamma: jax.Array) -> StarBattery:
+        """Return the model at another dephasing rate."""
+        return eqx.tree_at(lambda m: m.gamma_C, self.model, jnp.exp(log_gamma))
 
 
-def optimal_dephasing(*a, **k):
-    raise NotImplementedError
+def charging_time(
+    model: StarBattery, definition: str = "fit", *, throw: bool = True, **options: Any
+) -> ChargingTime:
+    """Return the charging time of a model, or of each model of a batch, from the empty battery.
+
+    Parameters
+    ----------
+    model
+        One model or a batch of them.
+    definition
+        "fit" (Eq. 6), "decay_rate", "settling" or "integral": see `qbjax.charging`.
+    throw
+        Raise where there is no steady state to charge to; otherwise the status says so.
+    options
+        "fit" takes `branch` ("continuous", the default, or "lowest") and `window`, the width in
+        time of the coarse graining (None, the default: none); "decay_rate" takes `min_weight` (1e-3);
+        "settling" takes `band` (0.01).
+
+    Raises
+    ------
+    ArgumentError
+        Where an argument or option is not what it must be, off battery resonance, and for
+        "integral" with a charger detuning.
+    SolveError
+        Where gamma_C, F or g is zero.
+
+    Examples
+    --------
+    >>> import qbjax as qb
+    >>> model = qb.StarBattery(N=4, F=0.5, gamma_C=0.06)
+    >>> print(f'{qb.charging_time(model).tau:.1f}')
+    60.5
+    >>> print(f'{qb.charging_time(model, "decay_rate").tau:.1f}')
+    66.7
+    """
+    option, branch = checked_options(model, definition, options)
+    result = _charging_time(model, option, definition, branch)
+    if throw:
+        unanswered = jnp.isin(result.status, jnp.array([Status.NOT_CONVERGED, Status.AMBIGUOUS]))
+        raise_unless_ok(jnp.where(unanswered, Status.OK, result.status))
+    return result
+
+
+def decay_rate(model: StarBattery, min_weight: ArrayLike = 1e-3) -> jax.Array:
+    """Return the slowest rate of the modes of E_B(t) above `min_weight` of the largest weight.
+
+    The inverse of `charging_time(model, "decay_rate").tau`, with the same errors.
+
+    Examples
+    --------
+    >>> import qbjax as qb
+    >>> print(f"{qb.decay_rate(qb.StarBattery(N=8, F=10.0, gamma_C=1.0)):.4f}")
+    0.2500
+    """
+    return jnp.exp(-charging_time(model, "decay_rate", min_weight=min_weight).log_tau)
+
+
+def checked_options(
+    model: StarBattery, definition: str, options: dict[str, Any]
+) -> tuple[jax.Array | None, str]:
+    """Return the numerical option and the branch of a definition."""
+    require_choice(definition, "definition", DEFINITIONS)
+    require_battery_resonance(model)
+    left = dict(options)
+    branch = left.pop("branch", BRANCHES[0]) if definition == "fit" else BRANCHES[0]
+    require_choice(branch, "branch", BRANCHES)
+    option = None
+    if definition in _OPTION:
+        name, default = _OPTION[definition]
+        given = left.pop(name, None)
+        option = _checked_option(name, default if given is None else given)
+    for unknown in left:
+        raise ArgumentError(f'Argument `{unknown}` must not be given for "{definition}".')
+    if definition == "integral" and model.Delta_C is not None:
+        raise ArgumentError(
+            "Argument `omega_C` must be equal to omega_d (None, the default) for the "
+            '"integral" definition, whose closed form holds on charger resonance; use "settling".'
+        )
+    return option, branch
+
+
+def _checked_option(name: str, value: ArrayLike | None) -> jax.Array | None:
+    if value is None:
+        return None
+    option = jnp.asarray(value, dtype=float)
+    if name == "window":
+        require(option > 0, name, "positive, a width in time", value)
+    else:
+        require((option > 0) & (option < 1), name, "between 0 and 1", value)
+    return option
+
+
+@eqx.filter_jit
+def _charging_time(
+    model: StarBattery, option: jax.Array | None, definition: str, branch: str
+) -> ChargingTime:
+    def solve(one: StarBattery) -> ChargingTime:
+        log_gamma = jnp.log(jnp.where(one.gamma_C > 0, one.gamma_C, 1.0))
+        log_tau, status, evidence = MEASURES[definition](problem_of(one, option), log_gamma, branch)
+        exists = rates.existence(one)
+        status = jnp.where(exists == Status.OK, status, exists)
+        unknown = (status != Status.OK) & (status != Status.AMBIGUOUS)
+        log_tau = jnp.where(unknown, jnp.nan, log_tau)
+        return ChargingTime(jnp.exp(log_tau), log_tau, status, evidence, definition)
+
+    return over_batch(solve, model)
+
+
+def problem_of(model: StarBattery, option: jax.Array | None) -> Problem:
+    """Return the problem of one model."""
+    spectrum = sectors.diagonalise(model)
+    return Problem(model, spectrum, charging_curve(model, spectrum), option)
+
+
+_Measured = tuple[jax.Array, jax.Array, dict[str, jax.Array]]
+
+
+def _measure_fit(problem: Problem, log_gamma: jax.Array, branch: str) -> _Measured:
+    values, log_rate = fit_values(problem, log_gamma)
+    frequencies = starting_frequencies(problem) * jnp.exp(-log_rate)
+    if branch == "lowest":
+        found, ended = fit.lowest(values, frequencies), jnp.asarray(False)
+    else:
+        first = jnp.minimum(branch_start(problem), log_gamma)
+        path = fit_branch(problem, jnp.linspace(first, log_gamma, fit.LADDER))
+        found, ended = jax.tree.map(lambda x: x[-1], (path.fit, path.ended))
+    others = fit.rivals(values, frequencies, found)
+    ambiguous = ended | (others.second_cost < 1.2 * found.cost)
+    status = jnp.where(ambiguous, Status.AMBIGUOUS, Status.OK)
+    status = jnp.where(found.converged, status, Status.NOT_CONVERGED)
+    evidence = {
+        "omega": jnp.abs(found.p[1]) * jnp.exp(log_rate),
+        "phi": found.p[2] * jnp.where(found.p[1] < 0, -1, 1),
+        "cost": found.cost,
+        "minima": others.minima,
+        "second_tau": jnp.exp(others.second_log_tau - log_rate),
+    }
+    return found.p[0] - log_rate, status, evidence
+
+
+def _measure_decay_rate(problem: Problem, log_gamma: jax.Array, _: str) -> _Measured:
+    slowest = rates.energy_rate(problem.at(log_gamma), problem.spectrum, problem.option)
+    status = jnp.where(slowest.resolved, Status.OK, Status.SPLITTINGS_LOST)
+    return -slowest.log_rate, status, {"omega": jnp.exp(slowest.log_omega)}
+
+
+def _measure_settling(problem: Problem, log_gamma: jax.Array, _: str) -> _Measured:
+    log_tau, found = log_settling_time(problem.curve, jnp.exp(log_gamma), problem.option)
+    return log_tau, jnp.where(found, Status.OK, Status.NOT_CONVERGED), {}
+
+
+def _measure_integral(problem: Problem, log_gamma: jax.Array, _: str) -> _Measured:
+    omega, weights = energy_modes(problem.model, problem.spectrum)
+    gamma, squares = jnp.exp(log_gamma), omega**2
+
+    def row(mode: tuple[jax.Array, jax.Array]) -> jax.Array:
+        total, gap = mode[0] + squares, mode[0] - squares
+        below = 2 * gamma**2 * total + 4 * gap**2
+        present = below > 0
+        kernel = gamma * (gamma**2 + 2 * total) / jnp.where(present, below, 1.0)
+        return mode[1] * jnp.sum(jnp.where(present, kernel * weights, 0.0))
+
+    # Row by row: the square of the number of modes does not fit in memory at large N.
+    integral = jnp.sum(jax.lax.map(row, (squares, weights), batch_size=64))
+    return jnp.log(integral), jnp.asarray(Status.OK), {}
+
+
+MEASURES: dict[str, Callable[..., _Measured]] = {
+    "fit": _measure_fit,
+    "decay_rate": _measure_decay_rate,
+    "settling": _measure_settling,
+    "integral": _measure_integral,
+}
+
+
+def fit_values(problem: Problem, log_gamma: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return the samples of a fit, and ln r of its time unit."""
+    log_rate = rates.energy_rate(problem.at(log_gamma), problem.spectrum, 1e-3).log_rate
+    values = fit.sample(problem.curve, jnp.exp(log_gamma), log_rate, problem.option)
+    return values, log_rate
+
+
+def starting_frequencies(problem: Problem) -> jax.Array:
+    """Return the frequencies of the slowest and of the heaviest weighty mode."""
+    weights = jnp.abs(rates.energy_weights(problem.model, problem.spectrum))
+    _, plus = sectors.frequencies(problem.spectrum)
+    slowest = rates.energy_rate(problem.model, problem.spectrum, 1e-3).log_omega
+    heaviest = jnp.abs(plus).ravel()[jnp.argmax(weights)]
+    # The one that carries the recursion's digits where eigh has none left.
+    return jnp.stack([jnp.exp(slowest), jnp.maximum(heaviest, jnp.exp(slowest))])
+
+
+def branch_start(problem: Problem) -> jax.Array:
+    """Return ln of the dephasing rate where a continuous branch starts."""
+    return jnp.log(0.1 * starting_frequencies(problem)[0])
+
+
+def fit_branch(problem: Problem, ladder: jax.Array) -> fit.Branch:
+    """Follow the best minimum on the first rung of a ladder of ln gamma_C up to its last one."""
+    start, log_rate = lowest_fit(problem, ladder[0])
+    return fit.follow(lambda x: fit_values(problem, x), ladder, start, log_rate)
+
+
+def lowest_fit(problem: Problem, log_gamma: jax.Array) -> tuple[fit.Fit, jax.Array]:
+    """Return the fit of least cost, and ln r of its time unit."""
+    values, log_rate = fit_values(problem, log_gamma)
+    return fit.lowest(values, starting_frequencies(problem) * jnp.exp(-log_rate)), log_rate

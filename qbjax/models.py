@@ -86,7 +86,12 @@ class StarBattery(eqx.Module):
     ):
         """Check the parameters and broadcast them together."""
         self.N_max = _padded_size(N, N_max)
-        named = {"F": F, "g": g, "gamma_C": gamma_C, "omega_B": omega_B}
+        named: dict[str, ArrayLike | None] = {
+            "F": F,
+            "g": g,
+            "gamma_C": gamma_C,
+            "omega_B": omega_B,
+        }
         named |= {"omega_C": omega_C, "omega_d": omega_d}
         arrays = {k: _real(k, v) for k, v in named.items() if v is not None}
         for name in ("gamma_C", "omega_B"):
@@ -142,7 +147,7 @@ def _padded_size(N: ArrayLike, N_max: int | None) -> int:
     if N_max is None:
         scalar = is_concrete(N) and np.ndim(N) == 0
         require(scalar, "N_max", "given where N is an array or traced", "None")
-        return int(N)
+        return int(np.asarray(N))
     require(isinstance(N_max, int) and N_max >= 1, "N_max", requirement, N_max)
     if is_concrete(N):
         require(np.all(np.asarray(N) <= N_max), "N", f"at most N_max = {N_max}", N)

@@ -88,8 +88,8 @@ def minimise(
     """Minimise a real function of real parameters with an optax optimiser.
 
     The loop has converged when the gradient's norm is at most tolerance * (1 + |loss|). It ends,
-    too, when ten successive steps each changed the loss by at most tolerance * (1 + |loss|) and the
-    parameters by at most tolerance * (1 + |x|). That has converged only where descent is over: a
+    too, when ten successive steps each changed the parameters by at most tolerance * (1 + |x|). That
+    has converged only where descent is over: a
     step down the gradient, long enough to lower a smooth loss by tolerance * (1 + |loss|), does not
     bring half of it. So a kink, where no gradient vanishes, counts as converged, and an optimiser
     that merely crawls does not. A NaN loss and `max_steps` end the loop unconverged.
@@ -249,9 +249,7 @@ def _step(
     new = _evaluate(loss, optax.apply_updates(old.x, updates), old.aux)
     scale = 1 + jnp.abs(new.value)
     moved = _norm(jax.tree.map(jnp.subtract, new.x, old.x)) > tolerance * (1 + _norm(new.x))
-    # Written so that NaN counts as a change.
-    still = (jnp.abs(new.value - old.value) <= tolerance * scale) & ~moved
-    stalled = jnp.where(still, state.stalled + 1, 0)
+    stalled = jnp.where(moved, 0, state.stalled + 1)
     # A stationary point replaces a best one that is lower by rounding only, so that `converged`
     # and the gradient speak of the same point.
     stationary = _is_stationary(new, tolerance)

@@ -15,8 +15,10 @@ with A = omega_-^2 and B = omega_+^2 (divided by the conserved root r = 0 where 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from qbjax import dicke, sectors
+from qbjax.checks import Status
 from qbjax.models import StarBattery
 from qbjax.sectors import Sectors
 
@@ -27,6 +29,13 @@ class SlowestRate(eqx.Module):
     log_rate: jax.Array
     log_omega: jax.Array
     resolved: jax.Array
+
+
+def existence(model: StarBattery) -> jax.Array:
+    """Return the status that says whether, and why not, the start relaxes to a steady state."""
+    status = jnp.where(model.gamma_C == 0, Status.NO_DEPHASING, Status.OK)
+    status = jnp.where(model.F == 0, Status.NO_DRIVE, status)
+    return jnp.where(model.g == 0, Status.NO_COUPLING, status)
 
 
 def state_rate(model: StarBattery, spectrum: Sectors, coordinates: jax.Array | None) -> SlowestRate:
@@ -44,7 +53,7 @@ def state_rate(model: StarBattery, spectrum: Sectors, coordinates: jax.Array | N
     return _slowest(model, spectrum, (size[0] | size[1]) & live & ~diagonal, size[2:].any(0) & live)
 
 
-def energy_rate(model: StarBattery, spectrum: Sectors, min_weight: float) -> SlowestRate:
+def energy_rate(model: StarBattery, spectrum: Sectors, min_weight: ArrayLike) -> SlowestRate:
     """Return the slowest rate among the modes of E_B(t) above `min_weight` of the largest one."""
     weights = jnp.abs(energy_weights(model, spectrum))
     included = (weights >= min_weight * jnp.max(weights)) & (weights > 0)
@@ -162,7 +171,8 @@ def slowest_root(coefficients: list[jax.Array]) -> jax.Array:
         repulsion = jnp.sum(jnp.where(equal, 0.0, 1 / jnp.where(equal, 1.0, gaps)), axis=1)
         return roots - newton / (1 - newton * repulsion)
 
-    radius = sum(jnp.abs(c) ** (1 / (j + 1)) for j, c in enumerate(coefficients))
+    sizes = [jnp.abs(c) ** (1 / (j + 1)) for j, c in enumerate(coefficients)]
+    radius = jnp.sum(jnp.stack(sizes), axis=0)
     angles = jnp.arange(degree) * (2 * jnp.pi / degree) + 0.4
     start = radius * jnp.exp(1j * angles).reshape((degree,) + (1,) * radius.ndim)
     roots = jax.lax.stop_gradient(jax.lax.fori_loop(0, 60, improve, jax.lax.stop_gradient(start)))

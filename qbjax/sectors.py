@@ -196,7 +196,7 @@ def damped(omega: jax.Array, gamma: ArrayLike, t: ArrayLike) -> tuple[jax.Array,
     sinhc = jnp.where(over, (rise - fall) / 2, decay * jnp.sin(nu_t)) / nu_t
     cosh = jnp.where(near, decay * cosh_series, cosh)
     k = t * jnp.where(near, decay * sinh_series, sinhc)
-    return cosh + quarter * k, k
+    return cosh + quarter * k, jnp.asarray(k)
 
 
 def _entire(z: jax.Array, first: int) -> jax.Array:

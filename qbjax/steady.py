@@ -135,7 +135,7 @@ def _exact(model: StarBattery, rho0: jax.Array | None) -> SteadyState:
     spectrum = sectors.diagonalise(model)
     coordinates = None if rho0 is None else sectors.project(spectrum, rho0)
     weights = spectrum.v[0] ** 2 if coordinates is None else jnp.diagonal(coordinates[0]).real
-    status = _existence(model)
+    status = rates.existence(model)
     weights = jnp.where(status == Status.OK, weights, jnp.nan)
 
     ground = spectrum.v * (weights / 2) @ spectrum.v.T
@@ -165,13 +165,6 @@ def _exact(model: StarBattery, rho0: jax.Array | None) -> SteadyState:
         method="exact",
         why="dephasing on battery resonance: solved sector by sector, without an integrator",
     )
-
-
-def _existence(model: StarBattery) -> jax.Array:
-    """Return the status that says whether, and why not, the start relaxes to a steady state."""
-    status = jnp.where(model.gamma_C == 0, Status.NO_DEPHASING, Status.OK)
-    status = jnp.where(model.F == 0, Status.NO_DRIVE, status)
-    return jnp.where(model.g == 0, Status.NO_COUPLING, status)
 
 
 def _nullity(model: StarBattery) -> jax.Array:

@@ -14,6 +14,9 @@ from qbjax import states, thermo
 from qbjax.checks import ArgumentError
 
 SPACES = ("full", "symmetric")
+# Programs that run once and for a moment: most of the time is LLVM optimising them.
+UNOPTIMISED = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+quick_jit = functools.partial(jax.jit, compiler_options=UNOPTIMISED)
 
 
 def random_state(levels, seed, rank=None):
@@ -242,10 +245,10 @@ def all_derivatives():
         return {name: f(x, rho) for name, f in FUNCTIONS.items()}
 
     x, h = 0.31, 1e-5
-    compiled = jax.jit(evaluate)
+    compiled = quick_jit(evaluate)
     above, below = compiled(x + h), compiled(x - h)
     difference = jax.tree.map(lambda a, b: (a - b) / (2 * h), above, below)
-    return jax.jit(jax.jacfwd(evaluate))(x), jax.jit(jax.jacrev(evaluate))(x), difference
+    return quick_jit(jax.jacfwd(evaluate))(x), quick_jit(jax.jacrev(evaluate))(x), difference
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -284,8 +287,8 @@ def evaluate_batched(arguments, transform=lambda f: f):
 def compiled_batches():
     """The whole batch under jit, and vmap over its elements under jit: two compilations."""
     arguments = {name: arguments for name, (_, arguments) in BATCHED.items()}
-    jit = jax.jit(evaluate_batched)(arguments)
-    return jit, jax.jit(functools.partial(evaluate_batched, transform=jax.vmap))(arguments)
+    jit = quick_jit(evaluate_batched)(arguments)
+    return jit, quick_jit(functools.partial(evaluate_batched, transform=jax.vmap))(arguments)
 
 
 @pytest.mark.parametrize("name", BATCHED)
@@ -311,7 +314,7 @@ def test_fidelity_broadcasts_its_batches():
 def test_empty_battery_has_ratio_zero_and_a_finite_gradient(space):
     empty = jnp.diag(jnp.array([1.0, 0.0, 0.0, 0.0]))
     ratio = functools.partial(thermo.ergotropy_ratio, space=space)
-    value, gradient = jax.jit(jax.value_and_grad(ratio))(empty)
+    value, gradient = quick_jit(jax.value_and_grad(ratio))(empty)
     assert value == 0
     assert jnp.all(gradient == 0)
 
@@ -323,7 +326,7 @@ def test_gradients_are_finite_at_degenerate_eigenvalues(space):
         return jnp.stack([f(rho, 1.0, space) for f in functions])
 
     for transform in (jax.jacrev, jax.jacfwd):
-        compiled = jax.jit(transform(evaluate))
+        compiled = quick_jit(transform(evaluate))
         for state in (np.diag([1.0, 0, 0, 0]), np.eye(4) / 4):
             assert jnp.all(jnp.isfinite(compiled(state)))
 
@@ -331,7 +334,7 @@ def test_gradients_are_finite_at_degenerate_eigenvalues(space):
 def test_fidelity_gradient_is_finite_for_pure_equal_and_orthogonal_states():
     psi, sigma = random_state(4, 30, rank=1), random_state(4, 31, rank=2)
     orthogonal = np.diag([1.0, 0, 0, 0]), np.diag([0, 0, 0.5, 0.5])
-    gradient = jax.jit(jax.grad(states.fidelity, (0, 1)))
+    gradient = quick_jit(jax.grad(states.fidelity, (0, 1)))
     for pair in ((psi, psi), (psi, sigma), (sigma, psi), (sigma, sigma), orthogonal):
         for slope in gradient(*(p.astype(complex) for p in pair)):
             # Of order one: a round-off eigenvalue that is not cut would give 1e7 and more.
@@ -406,9 +409,9 @@ def test_tolerance_follows_the_precision_and_traced_values_pass():
         thermo.energy(near)
     thermo.energy(near.astype(np.float32))
     thermo.energy(np.diag([1 + 5e-9, -5e-9]))
-    assert jax.jit(thermo.energy)(np.diag([0.0, 3.0])) == 3.0
+    assert quick_jit(thermo.energy)(np.diag([0.0, 3.0])) == 3.0
     with pytest.raises(ArgumentError, match="square"):
-        jax.jit(thermo.energy)(np.ones((2, 3)))
+        quick_jit(thermo.energy)(np.ones((2, 3)))
 
 
 def test_refuses_other_arguments():

@@ -21,6 +21,8 @@ from qbjax.trial import (
 )
 
 N = 8
+# The fits run for a moment: most of the time is LLVM optimising their programs.
+UNOPTIMISED = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 KNOWN_XI = (-0.3 + 0.1j, 0.2 - 0.4j)
 TRUE = {"alpha": 0.08, "beta": 0.6, "mu": -0.4}
 
@@ -89,7 +91,7 @@ def mixture_fits():
     rho = steady_battery(0.5)
     turn = np.exp(0.7j * np.arange(N + 1))
     states = [rho, turn[:, None] * rho * turn.conj(), numpy_mixture(*KNOWN_XI)]
-    fits = jax.jit(fit_coherent_mixture)(jnp.stack(states)[:, None])
+    fits = jax.jit(fit_coherent_mixture, compiler_options=UNOPTIMISED)(jnp.stack(states)[:, None])
     return [jax.tree.map(lambda leaf, k=k: leaf[k, 0], fits) for k in range(3)]
 
 
@@ -178,7 +180,9 @@ def test_beta_is_reported_as_the_flat_direction(strong, strong_fit):
 
 def test_bose_einstein_jit_and_batch_are_each_fit(strong, strong_fit):
     known = known_populations()
-    together = jax.jit(fit_bose_einstein)(jnp.stack([strong, known])[:, None])
+    together = jax.jit(fit_bose_einstein, compiler_options=UNOPTIMISED)(
+        jnp.stack([strong, known])[:, None]
+    )
     assert together.mu.shape == (2, 1)
     assert together.hessian_eigenvalues.shape == (2, 1, 3)
     for k, alone in enumerate([strong_fit, fit_bose_einstein(known)]):
@@ -216,7 +220,8 @@ def test_fidelity_has_a_finite_gradient_at_a_pure_trial():
     phi = jnp.linspace(-3.0, 3.0, 30)
     angles = jnp.stack([jnp.stack([jnp.pi - theta, -phi], -1), jnp.stack([theta, phi], -1)], 1)
     rho = jnp.asarray(steady_battery(0.5))
-    slopes = jax.vmap(jax.grad(lambda a: _fidelity(rho, _kets(a, N))))(angles)
+    gradient = jax.vmap(jax.grad(lambda a: _fidelity(rho, _kets(a, N))))
+    slopes = jax.jit(gradient, compiler_options=UNOPTIMISED)(angles)
     assert np.all(np.abs(slopes) < 10)
 
 

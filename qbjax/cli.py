@@ -1,0 +1,260 @@
+"""The command line: every verb reads its options, calls one function and shows what came back.
+
+With --json, standard output holds exactly one JSON object (NaN and infinity as null) and nothing
+else. Wrong input gives one line on standard error and exit code 2.
+"""
+
+import argparse
+import json
+import math
+import platform
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from typing import Any, NoReturn
+
+import jax
+import numpy as np
+
+import qbjax as qb
+from qbjax.charging import BRANCHES, DEFINITIONS
+from qbjax.checks import ArgumentError, SolveError, Status, require
+from qbjax.paper import FIGURES, reproduce
+from qbjax.paper.report import as_json
+
+Result = dict[str, Any]
+
+_MODEL_OPTIONS = {
+    "g": "charger-battery coupling (default 1)",
+    "gamma_C": "dephasing rate of the charger (default 1)",
+    "omega_B": "frequency of the battery qubits (default 1)",
+    "omega_C": "frequency of the charger (default: omega_B)",
+    "omega_d": "frequency of the drive (default: omega_B)",
+}
+_TIME_OPTIONS = ("branch", "window", "band", "min_weight")
+_PACKAGES = ("jax", "jaxlib", "equinox", "optax", "numpy", "matplotlib")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `qbjax` and return the exit code: 0, or 2 where the input was wrong.
+
+    Parameters
+    ----------
+    argv
+        The arguments; None means those of the process.
+    """
+    try:
+        options = _parser().parse_args(_join_numbers(sys.argv[1:] if argv is None else argv))
+        with warnings.catch_warnings():
+            # What a solve warns of stands in the status that is shown.
+            warnings.simplefilter("ignore", UserWarning)
+            result = options.verb(options)
+    except (ArgumentError, SolveError, OSError) as error:
+        print(f"qbjax: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("qbjax: interrupted", file=sys.stderr)
+        return 130
+    if options.json:
+        print(json.dumps(_plain(result)))
+    else:
+        _show(result)
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, like every other."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ArgumentError(message)
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="qbjax", description="Dephased charging of quantum batteries.")
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    def add(name: str, verb: Callable[[argparse.Namespace], Result], summary: str) -> _Parser:
+        sub = verbs.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        sub.add_argument("--json", action="store_true", help="print one JSON object")
+        sub.set_defaults(verb=verb)
+        return sub
+
+    _add_model(add("steady-state", _steady_state, "The state that charging settles in."))
+    sub = add("evolve", _evolve, "Energy and ergotropy against time.")
+    _add_model(sub)
+    times = sub.add_mutually_exclusive_group(required=True)
+    times.add_argument("--t-end", type=float, metavar="T", help="last time, from 0")
+    times.add_argument("--times", type=_times, metavar="A,B,C", help="the times themselves")
+    sub.add_argument("--samples", type=int, default=101, help="number of times (default 101)")
+    sub = add("charging-time", _charging_time, "How long charging takes, by a definition.")
+    _add_model(sub)
+    _add_definition(sub)
+    sub = add("optimal-dephasing", _optimal_dephasing, "The dephasing rate that charges fastest.")
+    _add_model(sub)
+    _add_definition(sub)
+    sub = add("reproduce", _reproduce, "Every figure and number of the paper.")
+    sub.add_argument("--out", default="results/paper", help="directory (default results/paper)")
+    sub.add_argument("--figure", action="append", help=f"{', '.join(FIGURES)}; may be repeated")
+    sub.add_argument("--quick", action="store_true", help="small N only")
+    sub.add_argument("--force", action="store_true", help="compute anew what is there already")
+    add("info", _info, "Versions, devices and precision.")
+    return parser
+
+
+def _add_model(parser: _Parser) -> None:
+    parser.add_argument("--N", type=_number, required=True, help="number of battery qubits")
+    parser.add_argument("--F", type=_number, required=True, help="drive strength")
+    for name, text in _MODEL_OPTIONS.items():
+        parser.add_argument(_flag(name), type=_number, default=argparse.SUPPRESS, help=text)
+
+
+def _add_definition(parser: _Parser) -> None:
+    parser.add_argument("--definition", default="fit", help=f"{', '.join(DEFINITIONS)}")
+    parser.add_argument("--branch", default=argparse.SUPPRESS, help=f"fit: {', '.join(BRANCHES)}")
+    for name, text in (
+        ("window", "fit: width in time of the coarse graining"),
+        ("band", "settling: relative band"),
+        ("min_weight", "decay_rate: least weight of a mode, relative to the largest"),
+    ):
+        parser.add_argument(_flag(name), type=float, default=argparse.SUPPRESS, help=text)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _number(text: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
+
+
+# What argparse says of text that is no number: "invalid number value".
+_number.__name__ = "number"
+
+
+def _times(text: str) -> list[float]:
+    return [float(part) for part in text.split(",")]
+
+
+_times.__name__ = "comma-separated list"
+
+
+def _join_numbers(argv: Sequence[str]) -> list[str]:
+    """Join `--F -1e-3` to `--F=-1e-3`: argparse takes such numbers, and -inf, for options."""
+    joined: list[str] = []
+    for argument in argv:
+        if argument.startswith("-") and joined and joined[-1].startswith("--"):
+            try:
+                float(argument)
+            except ValueError:
+                pass
+            else:
+                joined[-1] += f"={argument}"
+                continue
+        joined.append(argument)
+    return joined
+
+
+def _model(options: argparse.Namespace) -> qb.StarBattery:
+    names = ("N", "F", *_MODEL_OPTIONS)
+    return qb.StarBattery(**{name: getattr(options, name) for name in names if name in options})
+
+
+def _steady_state(options: argparse.Namespace) -> Result:
+    return _fields(qb.steady_state(_model(options)), without=("rho", "battery"))
+
+
+def _evolve(options: argparse.Namespace) -> Result:
+    if options.times is None:
+        finite = math.isfinite(options.t_end) and options.t_end > 0
+        require(finite, "t_end", "positive and finite", options.t_end)
+        require(options.samples >= 2, "samples", "at least 2", options.samples)
+        ts = np.linspace(0.0, options.t_end, options.samples)
+    else:
+        ts = np.array(options.times)
+        ordered = np.all(np.isfinite(ts)) and np.all(ts >= 0) and np.all(np.diff(ts) > 0)
+        require(ordered, "times", "finite, increasing and >= 0", ts)
+    return _fields(qb.evolve(_model(options), ts))
+
+
+def _charging_time(options: argparse.Namespace) -> Result:
+    given = {name: getattr(options, name) for name in _TIME_OPTIONS if name in options}
+    found = _fields(qb.charging_time(_model(options), options.definition, **given))
+    return found | found.pop("evidence")
+
+
+def _optimal_dephasing(options: argparse.Namespace) -> Result:
+    given = {name: getattr(options, name) for name in _TIME_OPTIONS if name in options}
+    found = qb.optimal_dephasing(_model(options), options.definition, progress=True, **given)
+    return _fields(found)
+
+
+def _reproduce(options: argparse.Namespace) -> Result:
+    done = reproduce(options.out, options.figure, options.quick, options.force)
+    return {
+        "out": str(done.out),
+        "computed": done.computed,
+        "kept": done.kept,
+        "claims": as_json(done.claims),
+    }
+
+
+def _info(options: argparse.Namespace) -> Result:
+    versions = {name: version(name) for name in _PACKAGES}
+    return {
+        "qbjax": qb.__version__,
+        "python": platform.python_version(),
+        **versions,
+        "devices": [str(device) for device in jax.devices()],
+        "platform": jax.default_backend(),
+        "precision": "double" if jax.config.read("jax_enable_x64") else "single",
+    }
+
+
+def _fields(solution: Any, without: tuple[str, ...] = ()) -> Result:
+    """Return the attributes of a solution that are there, its status in words."""
+    found = {k: v for k, v in vars(solution).items() if v is not None and k not in without}
+    worst = Status(int(np.max(found["status"])))
+    return found | {"status": worst.name, "reason": worst.reason}
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON can hold."""
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, str | bool) or value is None:
+        return value
+    if isinstance(value, jax.Array | np.ndarray | np.generic):
+        return _plain(np.asarray(value).tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return value if math.isfinite(value) else None
+
+
+def _show(result: Result) -> None:
+    """Print aligned lines of name and value; arrays of one length become a table below them."""
+    columns = {name: value for name, value in result.items() if np.ndim(value) == 1 and len(value)}
+    tables = {name: value for name, value in columns.items() if isinstance(value, jax.Array)}
+    width = max(len(name) for name in result)
+    for name, value in result.items():
+        if name not in tables:
+            print(f"{name:<{width}}  {_text(value)}")
+    for size in dict.fromkeys(len(value) for value in tables.values()):
+        same = {name: value for name, value in tables.items() if len(value) == size}
+        print("\n" + "  ".join(f"{name:>14}" for name in same))
+        for row in zip(*map(np.asarray, same.values()), strict=True):
+            print("  ".join(f"{value:>14.8g}" for value in row))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_text, value))
+    if isinstance(value, dict):
+        return "  ".join(map(_text, value.values()))
+    if isinstance(value, str | None):
+        return str(value)
+    number = np.asarray(value)
+    return str(number) if number.dtype.kind in "bi" else f"{number:.10g}"

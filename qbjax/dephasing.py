@@ -1,0 +1,255 @@
+"""The dephasing rate of the shortest charging time."""
+
+import functools
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jax.tree_util import Partial
+
+from qbjax import charging, fit, rates, sectors
+from qbjax.charging import Problem
+from qbjax.checks import Status
+from qbjax.models import StarBattery, over_batch
+from qbjax.optimize import minimise
+
+# Dephasing rates that are looked at before the descent.
+_SCAN = 200
+
+
+class OptimalDephasing(eqx.Module):
+    """The dephasing rate of the shortest charging time, and the evidence.
+
+    Attributes
+    ----------
+    gamma_C, tau
+        The optimum; `log_gamma_C` and `log_tau` stay finite where the two overflow.
+    history
+        ln tau along the descent, NaN after its end, shape (max_steps + 1,); None for the closed
+        form.
+    converged
+        Whether the descent converged.
+    status
+        `AMBIGUOUS` where a fit's branch ended at the optimum, `NOT_CONVERGED` where the descent
+        did not converge or the optimum lies at the edge of the scan.
+    scan_gamma_C, scan_tau
+        The dephasing rates that were looked at first and the times there, shape (200,); None for
+        the closed form.
+    definition, method
+        The definition of the time; "closed form" or "descent".
+    """
+
+    gamma_C: jax.Array
+    tau: jax.Array
+    log_gamma_C: jax.Array
+    log_tau: jax.Array
+    history: jax.Array | None
+    converged: jax.Array
+    status: jax.Array
+    scan_gamma_C: jax.Array | None
+    scan_tau: jax.Array | None
+    definition: str = eqx.field(static=True)
+    method: str = eqx.field(static=True)
+
+
+def optimal_dephasing(
+    model: StarBattery,
+    definition: str = "fit",
+    *,
+    optimizer: optax.GradientTransformation | None = None,
+    max_steps: int = 200,
+    tolerance: float = 1e-8,
+    progress: bool = False,
+    **options: Any,
+) -> OptimalDephasing:
+    """Return the dephasing rate gamma_C* of the shortest charging time, and that time tau*.
+
+    A scan over gamma_C finds the valley: from 0.3 times the frequency of the slowest weighty mode
+    (for a continuous fit from where its branch starts) to 30 times that of the heaviest mode or of
+    the detuning. From its lowest point gradient descent in ln gamma_C runs down ln tau. For
+    "decay_rate" on charger resonance the optimum is a cusp and known in closed form,
+    gamma_C* = 4 omega_min and tau* = 1/omega_min.
+
+    Parameters
+    ----------
+    model
+        One model or a batch of them; its own gamma_C plays no role.
+    definition, options
+        As for `charging_time`.
+    optimizer
+        Any optax optimiser. None means L-BFGS without a line search for "fit" and "integral" (in
+        one dimension the secant method, which the scan leaves next to the minimum), and Adam with
+        decaying steps for the others, whose minimum is a kink.
+    max_steps, tolerance
+        Of the descent: see `qbjax.optimize.minimise`.
+    progress
+        Whether to show a progress bar (for one model, on the host).
+
+    Raises
+    ------
+    ArgumentError
+        As for `charging_time`.
+
+    Examples
+    --------
+    >>> import qbjax as qb
+    >>> best = qb.optimal_dephasing(qb.StarBattery(N=1, F=0.5))
+    >>> print(f"{best.gamma_C:.3f} {best.tau:.3f}")
+    1.095 2.959
+    """
+    option, branch = charging.checked_options(model, definition, options)
+    if definition == "decay_rate" and model.Delta_C is None:
+        return _closed_form(model, option)
+    settings: tuple[Any, ...] = (option, definition, branch, optimizer, max_steps, tolerance)
+    if model.batch_shape:
+        return _optimal_batch(model, *settings)
+    return _optimal(model, *settings, progress)
+
+
+@eqx.filter_jit
+def _closed_form(model: StarBattery, min_weight: Any) -> OptimalDephasing:
+    def solve(one: StarBattery) -> OptimalDephasing:
+        slowest = rates.energy_rate(one, sectors.diagonalise(one), min_weight)
+        status = jnp.where(slowest.resolved, Status.OK, Status.SPLITTINGS_LOST)
+        status = jnp.where(one.F == 0, Status.NO_DRIVE, status)
+        status = jnp.where(one.g == 0, Status.NO_COUPLING, status)
+        log_omega = jnp.where(status == Status.OK, slowest.log_omega, jnp.nan)
+        log_gamma = jnp.log(4.0) + log_omega
+        found = (jnp.exp(log_gamma), jnp.exp(-log_omega), log_gamma, -log_omega)
+        converged = status == Status.OK
+        return OptimalDephasing(
+            *found, None, converged, status, None, None, "decay_rate", "closed form"
+        )
+
+    return over_batch(solve, model)
+
+
+@eqx.filter_jit
+def _optimal_batch(model: StarBattery, *settings: Any) -> OptimalDephasing:
+    return over_batch(lambda one: _optimal(one, *settings, False), model)
+
+
+def _optimal(
+    model: StarBattery,
+    option: jax.Array | None,
+    definition: str,
+    branch: str,
+    optimizer: optax.GradientTransformation | None,
+    max_steps: int,
+    tolerance: float,
+    progress: bool,
+) -> OptimalDephasing:
+    problem, scan = _scan(model, option, definition, branch)
+    start, lowest = scan.log_gammas[scan.best], scan.log_taus[scan.best]
+    descent = minimise(
+        Partial(_loss(definition), problem),
+        start,
+        aux=scan.warm,
+        optimizer=_default_optimizer(definition) if optimizer is None else optimizer,
+        max_steps=max_steps,
+        tolerance=tolerance,
+        progress=progress,
+        label="optimal dephasing",
+    )
+    # A descent that left the valley of the scan has crossed the end of a branch.
+    near = jnp.abs(descent.x - start) < 4 * (scan.log_gammas[1] - scan.log_gammas[0])
+    smooth = near & (jnp.abs(descent.value - lowest) < 0.1) & ~scan.ended
+    log_gamma = jnp.where(smooth, descent.x, start)
+    log_tau = jnp.where(smooth, descent.value, lowest)
+    status = jnp.where(descent.converged & ~scan.at_edge, Status.OK, Status.NOT_CONVERGED)
+    return OptimalDephasing(
+        gamma_C=jnp.exp(log_gamma),
+        tau=jnp.exp(log_tau),
+        log_gamma_C=log_gamma,
+        log_tau=log_tau,
+        history=descent.history,
+        converged=descent.converged & smooth,
+        status=jnp.where(smooth, status, Status.AMBIGUOUS),
+        scan_gamma_C=jnp.exp(scan.log_gammas),
+        scan_tau=jnp.exp(scan.log_taus),
+        definition=definition,
+        method="descent",
+    )
+
+
+@functools.cache
+def _default_optimizer(definition: str) -> optax.GradientTransformation:
+    # Cached, because a fresh optimiser would be compiled afresh.
+    if definition in ("fit", "integral"):
+        return optax.lbfgs(linesearch=None)
+    # The minimum is a kink: ever shorter steps close in on it, a tenth of gamma_C away at most.
+    return optax.adam(optax.exponential_decay(0.01, transition_steps=1, decay_rate=0.9))
+
+
+class _Scan(eqx.Module):
+    """Charging times over a ladder of dephasing rates, and where to descend from.
+
+    `warm` is what the loss carries from the best rung (a fit's parameters), `ended` whether a fit's
+    branch ends on the next rung, and `at_edge` whether the best rung is the first or last.
+    """
+
+    log_gammas: jax.Array
+    log_taus: jax.Array
+    best: jax.Array
+    warm: Any
+    ended: jax.Array
+    at_edge: jax.Array
+
+
+@eqx.filter_jit
+def _scan(
+    model: StarBattery, option: jax.Array | None, definition: str, branch: str
+) -> tuple[Problem, _Scan]:
+    problem = charging.problem_of(model, option)
+    slowest, heaviest = charging.starting_frequencies(problem)
+    detuning = 0.0 if model.Delta_C is None else jnp.abs(model.Delta_C)
+    first, last = jnp.log(0.3 * slowest), jnp.log(30 * jnp.maximum(heaviest, detuning))
+    continuous = definition == "fit" and branch == "continuous"
+    ladder = jnp.linspace(charging.branch_start(problem) if continuous else first, last, _SCAN)
+    log_taus, warm, ended = _climb(problem, ladder, definition, branch)
+    allowed = (ladder >= first) & ~ended & ~jnp.isnan(log_taus)
+    times = jnp.where(allowed, log_taus, jnp.inf)
+    if continuous:
+        # Its first minimum: the window leaves a spurious one just beyond gamma_C = 4 omega.
+        best = jnp.argmax(allowed & jnp.append(times[1:] > times[:-1], True))
+    else:
+        best = jnp.argmin(times)
+    at_edge = (best == jnp.argmax(allowed)) | (best == _SCAN - 1)
+    ends_next = ended[jnp.minimum(best + 1, _SCAN - 1)]
+    chosen = jax.tree.map(lambda x: x[best], warm)
+    return problem, _Scan(ladder, log_taus, best, chosen, ends_next, at_edge)
+
+
+def _climb(
+    problem: Problem, ladder: jax.Array, definition: str, branch: str
+) -> tuple[jax.Array, Any, jax.Array]:
+    """Return ln tau, what the loss starts warm from, and whether the branch had ended, per rung."""
+    if definition == "fit" and branch == "continuous":
+        path = charging.fit_branch(problem, ladder)
+        return path.log_tau, (path.fit.p, path.log_rate), path.ended
+
+    def rung(log_gamma: jax.Array) -> tuple[jax.Array, Any]:
+        if definition == "fit":
+            found, log_rate = charging.lowest_fit(problem, log_gamma)
+            log_tau = jnp.where(found.converged, found.p[0] - log_rate, jnp.nan)
+            return log_tau, (found.p, log_rate)
+        log_tau, status, _ = charging.MEASURES[definition](problem, log_gamma, branch)
+        return jnp.where(status == Status.OK, log_tau, jnp.nan), None
+
+    return *jax.lax.map(rung, ladder), jnp.zeros(ladder.size, dtype=bool)
+
+
+@functools.cache
+def _loss(definition: str) -> Any:
+    """Return ln tau as a function of (problem, ln gamma_C, warm start); cached to compile once."""
+
+    def loss(problem: Problem, log_gamma: jax.Array, warm: Any) -> tuple[jax.Array, Any]:
+        if definition == "fit":
+            values, log_rate = charging.fit_values(problem, log_gamma)
+            found = fit.minimum(values, fit.rescale(warm[0], warm[1], log_rate))
+            return found.p[0] - log_rate, (found.p, log_rate)
+        return charging.MEASURES[definition](problem, log_gamma, charging.BRANCHES[0])[0], None
+
+    return loss

@@ -1,0 +1,135 @@
+"""The command line, in-process: right input, wrong input, and what --json promises."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import qbjax as qb
+from qbjax.cli import main
+
+
+def run_json(capsys, *argv):
+    assert main([*argv, "--json"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    return json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+def test_steady_state(capsys):
+    found = run_json(capsys, "steady-state", "--N", "8", "--F", "0.5")
+    expected = qb.steady_state(qb.StarBattery(N=8, F=0.5))
+    assert found["energy"] == pytest.approx(4.0, rel=1e-12)
+    assert found["ergotropy"] == pytest.approx(float(expected.ergotropy), rel=1e-12)
+    assert found["populations"] == pytest.approx(expected.populations.tolist(), abs=1e-12)
+    assert (found["nullity"], found["status"], found["method"]) == (9, "OK", "exact")
+
+
+def test_every_parameter_reaches_the_model(capsys):
+    options = ["--g", "2", "--omega-B", "3", "--omega-C", "3.5", "--omega-d", "3"]
+    options += ["--gamma-C", "0.4"]
+    found = run_json(capsys, "steady-state", "--N", "2", "--F", "-1e-1", *options)
+    model = qb.StarBattery(N=2, F=-0.1, g=2.0, gamma_C=0.4, omega_B=3.0, omega_C=3.5, omega_d=3.0)
+    expected = qb.steady_state(model)
+    assert found["energy"] == pytest.approx(float(expected.energy), rel=1e-12)
+    assert found["relaxation_time"] == pytest.approx(float(expected.relaxation_time), rel=1e-10)
+
+
+def test_infinity_is_null(capsys):
+    found = run_json(capsys, "steady-state", "--N", "400", "--F", "0.2")
+    assert found["relaxation_time"] is None
+    assert found["log_relaxation_time"] > 700
+
+
+def test_evolve(capsys):
+    found = run_json(capsys, "evolve", "--N", "4", "--F", "0.5", "--times", "0,2,200")
+    assert found["ts"] == [0.0, 2.0, 200.0]
+    assert found["energy"] == pytest.approx([0.0, 0.300896, 1.116498], abs=1e-6)
+    found = run_json(capsys, "evolve", "--N", "4", "--F", "0.5", "--t-end", "9", "--samples", "3")
+    assert found["ts"] == [0.0, 4.5, 9.0]
+
+
+@pytest.mark.parametrize("options", [[], ["--min-weight", "0.1"]])
+def test_charging_time_by_decay_rate(capsys, options):
+    argv = ["charging-time", "--N", "8", "--F", "10", "--definition", "decay_rate", *options]
+    found = run_json(capsys, *argv)
+    assert found["tau"] == pytest.approx(4.0, rel=1e-6)
+    assert found["definition"] == "decay_rate"
+
+
+def test_optimal_dephasing(capsys):
+    argv = ["optimal-dephasing", "--N", "1", "--F", "0.5", "--definition", "decay_rate"]
+    found = run_json(capsys, *argv)
+    assert found["gamma_C"] * found["tau"] == pytest.approx(4.0, rel=1e-12)
+    assert found["converged"] is True
+
+
+def test_info(capsys):
+    found = run_json(capsys, "info")
+    assert found["qbjax"] == qb.__version__
+    assert found["precision"] == "double"
+    assert found["devices"]
+
+
+def test_human_output_is_aligned(capsys):
+    assert main(["steady-state", "--N", "2", "--F", "0.5"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.split() == ["energy", "1"] for line in lines)
+    assert any(line.startswith("why ") for line in lines)
+    starts = {len(line) - len(line.split(maxsplit=1)[1]) for line in lines[:6]}
+    assert len(starts) == 1
+    assert main(["evolve", "--N", "2", "--F", "0.5", "--times", "0,1"]) == 0
+    assert "energy" in capsys.readouterr().out
+    assert main(["info"]) == 0
+
+
+MODEL = ["--N", "2", "--F", "0.5"]
+WRONG = {
+    "N = 0": (["steady-state", "--N", "0", "--F", "1"], "`N`"),
+    "N = 2.5": (["steady-state", "--N", "2.5", "--F", "1"], "`N`"),
+    "N in words": (["steady-state", "--N", "two", "--F", "1"], "--N"),
+    "no F": (["steady-state", "--N", "2"], "--F"),
+    "gamma_C < 0": (["steady-state", *MODEL, "--gamma-C", "-1"], "`gamma_C`"),
+    "gamma_C tiny": (["steady-state", *MODEL, "--gamma-C", "-1e-9"], "`gamma_C`"),
+    "gamma_C = 0": (["steady-state", *MODEL, "--gamma-C", "0"], "`gamma_C`"),
+    "F = nan": (["steady-state", "--N", "2", "--F", "nan"], "`F`"),
+    "F = -inf": (["evolve", "--N", "2", "--F", "-inf", "--t-end", "1"], "`F`"),
+    "F = 0": (["steady-state", "--N", "2", "--F", "0"], "`F`"),
+    "g = 0": (["steady-state", *MODEL, "--g", "0"], "`g`"),
+    "detuned": (["steady-state", *MODEL, "--omega-d", "1.5"], "`omega_d`"),
+    "definition": (["charging-time", *MODEL, "--definition", "half"], "`definition`"),
+    "branch": (["charging-time", *MODEL, "--branch", "upper"], "`branch`"),
+    "band": (["charging-time", *MODEL, "--definition", "settling", "--band", "2"], "`band`"),
+    "t_end": (["evolve", *MODEL, "--t-end", "-3"], "`t_end`"),
+    "samples": (["evolve", *MODEL, "--t-end", "3", "--samples", "1"], "`samples`"),
+    "times": (["evolve", *MODEL, "--times", "2,1"], "`times`"),
+    "times in words": (["evolve", *MODEL, "--times", "a,b"], "--times"),
+    "no times": (["evolve", *MODEL], "--t-end"),
+    "figure": (["reproduce", "--figure", "9"], "`figure`"),
+    "directory": (["reproduce", "--out", "/dev/null/x"], "`out`"),
+    "unknown option": (["steady-state", *MODEL, "--gama", "1"], "--gama"),
+    "abbreviated option": (["steady-state", *MODEL, "--gamma", "1"], "--gamma"),
+    "unknown verb": (["charge"], "charge"),
+    "no verb": ([], "VERB"),
+}
+
+
+@pytest.mark.parametrize("json_flag", [[], ["--json"]], ids=["human", "json"])
+@pytest.mark.parametrize(("argv", "named"), WRONG.values(), ids=WRONG.keys())
+def test_wrong_input_is_one_line(capsys, argv, named, json_flag):
+    assert main([*argv, *json_flag]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith("qbjax: ")
+    assert named in captured.err
+
+
+@pytest.mark.slow
+def test_as_a_module():
+    argv = [sys.executable, "-m", "qbjax", "steady-state", "--N", "0", "--F", "1"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
