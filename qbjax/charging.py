@@ -92,8 +92,8 @@ def charging_time(
         Raise where there is no steady state to charge to; otherwise the status says so.
     options
         "fit" takes `branch` ("continuous", the default, or "lowest") and `window`, the width in
-        time of the coarse graining (None, the default: none); "decay_rate" takes `min_weight` (1e-3);
-        "settling" takes `band` (0.01).
+        time of the coarse graining (None, the default: none); "decay_rate" takes `min_weight`
+        (1e-3); "settling" takes `band` (0.01).
 
     Raises
     ------
@@ -115,8 +115,7 @@ def charging_time(
     option, branch = checked_options(model, definition, options)
     result = _charging_time(model, option, definition, branch)
     if throw:
-        unanswered = jnp.isin(result.status, jnp.array([Status.NOT_CONVERGED, Status.AMBIGUOUS]))
-        raise_unless_ok(jnp.where(unanswered, Status.OK, result.status))
+        raise_unless_ok(rates.existence(model))
     return result
 
 

@@ -251,9 +251,10 @@ def _show(result: Result) -> None:
 
 def _text(value: Any) -> str:
     if isinstance(value, list):
-        return ", ".join(map(_text, value))
+        lines = any(isinstance(part, dict) for part in value)
+        return ("\n  " if lines else ", ").join(["", *map(_text, value)] if lines else value)
     if isinstance(value, dict):
-        return "  ".join(map(_text, value.values()))
+        return "{agrees:<6}  {claim}: {qbjax} (paper: {paper})".format_map(value)
     if isinstance(value, str | None):
         return str(value)
     number = np.asarray(value)

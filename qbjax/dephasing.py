@@ -11,7 +11,7 @@ from jax.tree_util import Partial
 
 from qbjax import charging, fit, rates, sectors
 from qbjax.charging import Problem
-from qbjax.checks import Status
+from qbjax.checks import Status, raise_unless_ok
 from qbjax.models import StarBattery, over_batch
 from qbjax.optimize import minimise
 
@@ -89,7 +89,7 @@ def optimal_dephasing(
 
     Raises
     ------
-    ArgumentError
+    ArgumentError, SolveError
         As for `charging_time`.
 
     Examples
@@ -100,21 +100,22 @@ def optimal_dephasing(
     1.095 2.959
     """
     option, branch = charging.checked_options(model, definition, options)
+    raise_unless_ok(rates.charges(model))
     if definition == "decay_rate" and model.Delta_C is None:
         return _closed_form(model, option)
-    settings: tuple[Any, ...] = (option, definition, branch, optimizer, max_steps, tolerance)
+    settings = (option, definition, branch, optimizer, max_steps, tolerance)
     if model.batch_shape:
         return _optimal_batch(model, *settings)
-    return _optimal(model, *settings, progress)
+    return _optimal(model, *settings, progress=progress)
 
 
 @eqx.filter_jit
 def _closed_form(model: StarBattery, min_weight: Any) -> OptimalDephasing:
     def solve(one: StarBattery) -> OptimalDephasing:
+        charges = rates.charges(one)
         slowest = rates.energy_rate(one, sectors.diagonalise(one), min_weight)
         status = jnp.where(slowest.resolved, Status.OK, Status.SPLITTINGS_LOST)
-        status = jnp.where(one.F == 0, Status.NO_DRIVE, status)
-        status = jnp.where(one.g == 0, Status.NO_COUPLING, status)
+        status = jnp.where(charges == Status.OK, status, charges)
         log_omega = jnp.where(status == Status.OK, slowest.log_omega, jnp.nan)
         log_gamma = jnp.log(4.0) + log_omega
         found = (jnp.exp(log_gamma), jnp.exp(-log_omega), log_gamma, -log_omega)
@@ -128,7 +129,7 @@ def _closed_form(model: StarBattery, min_weight: Any) -> OptimalDephasing:
 
 @eqx.filter_jit
 def _optimal_batch(model: StarBattery, *settings: Any) -> OptimalDephasing:
-    return over_batch(lambda one: _optimal(one, *settings, False), model)
+    return over_batch(lambda one: _optimal(one, *settings, progress=False), model)
 
 
 def _optimal(
@@ -139,6 +140,7 @@ def _optimal(
     optimizer: optax.GradientTransformation | None,
     max_steps: int,
     tolerance: float,
+    *,
     progress: bool,
 ) -> OptimalDephasing:
     problem, scan = _scan(model, option, definition, branch)
@@ -156,9 +158,11 @@ def _optimal(
     # A descent that left the valley of the scan has crossed the end of a branch.
     near = jnp.abs(descent.x - start) < 4 * (scan.log_gammas[1] - scan.log_gammas[0])
     smooth = near & (jnp.abs(descent.value - lowest) < 0.1) & ~scan.ended
+    charges = rates.charges(model)
     log_gamma = jnp.where(smooth, descent.x, start)
-    log_tau = jnp.where(smooth, descent.value, lowest)
+    log_tau = jnp.where(charges == Status.OK, jnp.where(smooth, descent.value, lowest), jnp.nan)
     status = jnp.where(descent.converged & ~scan.at_edge, Status.OK, Status.NOT_CONVERGED)
+    status = jnp.where(smooth, status, Status.AMBIGUOUS)
     return OptimalDephasing(
         gamma_C=jnp.exp(log_gamma),
         tau=jnp.exp(log_tau),
@@ -166,7 +170,7 @@ def _optimal(
         log_tau=log_tau,
         history=descent.history,
         converged=descent.converged & smooth,
-        status=jnp.where(smooth, status, Status.AMBIGUOUS),
+        status=jnp.where(charges == Status.OK, status, charges),
         scan_gamma_C=jnp.exp(scan.log_gammas),
         scan_tau=jnp.exp(scan.log_taus),
         definition=definition,

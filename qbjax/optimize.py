@@ -88,11 +88,11 @@ def minimise(
     """Minimise a real function of real parameters with an optax optimiser.
 
     The loop has converged when the gradient's norm is at most tolerance * (1 + |loss|). It ends,
-    too, when ten successive steps each changed the parameters by at most tolerance * (1 + |x|). That
-    has converged only where descent is over: a
-    step down the gradient, long enough to lower a smooth loss by tolerance * (1 + |loss|), does not
-    bring half of it. So a kink, where no gradient vanishes, counts as converged, and an optimiser
-    that merely crawls does not. A NaN loss and `max_steps` end the loop unconverged.
+    too, when ten successive steps each changed the parameters by at most tolerance * (1 + |x|).
+    That has converged only where descent is over: a step down the gradient, long enough to lower a
+    smooth loss by tolerance * (1 + |loss|), does not bring half of it. So a kink, where no gradient
+    vanishes, counts as converged, and an optimiser that merely crawls does not. A NaN loss and
+    `max_steps` end the loop unconverged.
 
     Works under `jax.jit` and `jax.vmap`, and is compiled on the host, too: once for each `loss`
     object, so give data to the loss as a `jax.tree_util.Partial` where many fits share a program.

@@ -149,9 +149,14 @@ def charging_time(
     units
         What dephasing rates and times are divided by.
     """
+    from matplotlib.ticker import LogLocator, NullLocator
+
     x_unit, y_unit = units
     (line,) = ax.loglog(np.asarray(gamma_C) / x_unit, np.asarray(tau) / y_unit, label=label)
     ax.plot(optimum[0] / x_unit, optimum[1] / y_unit, "o", color=line.get_color())
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_locator(NullLocator())
     ax.set_xlabel(r"$\gamma_C$ ($g$)")
     ax.set_ylabel(r"$\tau$ ($1/g$)")
 

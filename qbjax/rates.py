@@ -33,8 +33,12 @@ class SlowestRate(eqx.Module):
 
 def existence(model: StarBattery) -> jax.Array:
     """Return the status that says whether, and why not, the start relaxes to a steady state."""
-    status = jnp.where(model.gamma_C == 0, Status.NO_DEPHASING, Status.OK)
-    status = jnp.where(model.F == 0, Status.NO_DRIVE, status)
+    return jnp.where(model.gamma_C == 0, Status.NO_DEPHASING, charges(model))
+
+
+def charges(model: StarBattery) -> jax.Array:
+    """Return the status that says whether drive and coupling are there to charge the battery."""
+    status = jnp.where(model.F == 0, Status.NO_DRIVE, Status.OK)
     return jnp.where(model.g == 0, Status.NO_COUPLING, status)
 
 

@@ -67,8 +67,11 @@ def diagonalise(model: StarBattery) -> Sectors:
     magnitudes = jnp.where(live, jnp.abs(eigenvalues), jnp.inf)
     smallest = jnp.argmin(magnitudes)
     log_smallest = log_smallest_singular_value(model, jnp.abs(u[:, smallest]))
-    sign = jnp.where(eigenvalues[smallest] < 0, -1.0, 1.0)
-    eigenvalues = eigenvalues.at[smallest].set(sign * jnp.exp(log_smallest))
+    found = eigenvalues[smallest]
+    mended = jnp.where(found < 0, -1.0, 1.0) * jnp.exp(log_smallest)
+    # The recursion needs drive and coupling; without one of them eigh has every digit.
+    regular = (model.F != 0) & (model.g != 0)
+    eigenvalues = eigenvalues.at[smallest].set(jnp.where(regular, mended, found))
     norm = jnp.max(jnp.where(live, jnp.abs(eigenvalues), 0.0))
     return Sectors(eigenvalues, u, v, live, smallest, log_smallest, norm)
 
@@ -97,7 +100,7 @@ def log_smallest_singular_value(model: StarBattery, magnitudes: jax.Array) -> ja
     Parameters
     ----------
     model
-        One model with F != 0.
+        One model with F and g nonzero.
     magnitudes
         |components| of the eigenvector that belongs to it, from `eigh`, shape (levels,): accurate
         where they are large. Three iterations mend the small ones.

@@ -35,7 +35,7 @@ class SteadyState(eqx.Module):
         1 / (slowest nonzero rate of the sectors that the start occupies) in the inverse unit of g,
         and its natural logarithm, which stays finite where the time overflows.
     status
-        A `Status`; every number above is NaN unless it is `Status.OK`.
+        A `Status`; unless it is `Status.OK` there is no steady state and the numbers are NaN.
     method, why
         The method that was used and the reason for the choice.
     """
@@ -209,4 +209,4 @@ def extreme_eigenvalues(battery: jax.Array, N: jax.Array) -> tuple[jax.Array, ja
     inside = jnp.stack([live, odd_live])
     sentinels = jax.vmap(jnp.diag)(jnp.where(inside, 0.0, 2.0 + n / half))
     values = jnp.linalg.eigvalsh(jnp.stack([even, odd]) - sentinels)
-    return jnp.max(values), jnp.min(jnp.where(values > -1.0, values, jnp.inf))
+    return jnp.max(values), jnp.min(jnp.where(values < -1.0, jnp.inf, values))

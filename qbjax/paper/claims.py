@@ -193,7 +193,7 @@ def _fig7(columns: Columns) -> Iterator[Claim]:
     yield _number(
         "exponent of tau* ~ N^b at F/g = 10",
         "Fig. 7(a)",
-        "1",
+        "1.0",
         exponent,
         f"tau* = {prefactor:.2f} sqrt(N) / g: the frequencies that matter are g / sqrt(N), which "
         "looks linear only over a few N.",
@@ -236,11 +236,12 @@ def _extended_ratio(columns: Columns) -> Iterator[Claim]:
 
 def _extended_time(columns: Columns) -> Iterator[Claim]:
     strong = select(columns, F_over_g=STRONG)
-    exponent = _local_exponents(strong)[-1]
+    # tau* jumps a little where a mode crosses the threshold of weight: one slope through it all.
+    exponent = np.polyfit(np.log10(strong["N"]), strong["log10_tau"], 1)[0]
     yield _number(
-        f"exponent of tau* ~ N^b at F/g = 10, N = {strong['N'][-1]:g}, by decay rate",
+        f"exponent of tau* ~ N^b at F/g = 10, N = 1...{strong['N'][-1]:g}, by decay rate",
         "Fig. 7(a)",
-        "1",
+        "1.0",
         exponent,
         "Square root, until N reaches 16 (F/g)^2 = 1600: strong driving is a finite-N statement.",
     )

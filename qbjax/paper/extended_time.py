@@ -3,7 +3,9 @@
 By decay rate, whose optimum has the closed form tau* = 1/omega_min, because a fit has nothing to
 hold on to where tau* is 10^300. Beside it stands the same for the slowest mode of the state,
 omega_min = 2 sigma_min(K), which collapses beyond N = 4 (F/g)^2 whatever its weight in the energy;
-and the share of the energy's approach that is slow, which takes over near N = 16 (F/g)^2.
+and the share of the energy's approach that is slow, which takes over near N = 16 (F/g)^2. The
+decay rate leaves the square root earlier, as soon as one slow mode weighs 1e-3 of the largest; it
+is NaN where the modes above that weight cannot be resolved (F/g = 3 from N = 350 on).
 """
 
 from typing import TYPE_CHECKING, Any
@@ -69,11 +71,13 @@ def plot(columns: Columns) -> "Figure":
                 time.plot(drive["N"], drive["log10_tau"], ".-", **style)
                 time.plot(drive["N"], drive["log10_tau_state"], "--", color=f"C{i}", lw=0.8)
                 share.plot(drive["N"], drive["slow_share"], ".-", **style)
-                _mark(time, 4, F_over_g, f"C{i}")
-                _mark(share, 16, F_over_g, f"C{i}")
+                _mark(time, 4, F_over_g, f"C{i}", "left")
+                _mark(share, 16, F_over_g, f"C{i}", "right")
         everything.set_yscale("symlog", linthresh=1)
-        time.plot([], [], "k--", lw=0.8, label="slowest mode of the state")
-        time.set_ylim(0, 4)
+        everything.axhline(1, color="0.7", lw=0.5)
+        everything.text(1000, 0.93, "linear below 1", size=6.5, ha="right", va="top", color="0.5")
+        time.plot([], [], "k--", lw=0.8, label="state")
+        time.set(xlim=(0.9, 1100), ylim=(0, 4))
         share.set_ylabel(r"share of slow modes in $1 - E_B/E_B(\infty)$")
         for ax in (everything, time):
             ax.set_ylabel(r"$\log_{10}\,(g\,\tau^*)$")
@@ -89,16 +93,16 @@ def _style(i: int, F_over_g: float) -> dict[str, Any]:
     return {"color": f"C{i}", "ms": 3, "label": f"$F/g = {F_over_g:g}$"}
 
 
-def _mark(ax: "Axes", multiple: int, F_over_g: float, colour: str) -> None:
+def _mark(ax: "Axes", multiple: int, F_over_g: float, colour: str, side: str) -> None:
     N = multiple * F_over_g**2
     ax.axvline(N, color=colour, ls=":", lw=0.8)
     ax.text(
         N,
-        0.3,
+        0.6,
         f"${multiple}\\,(F/g)^2$",
         transform=ax.get_xaxis_transform(),
         rotation=90,
-        ha="right",
+        ha=side,
         size=6.5,
         color=colour,
     )

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 
 def data(quick: bool) -> Columns:
-    """Return tau(gamma_C) on the continuous branch of the fit, with the optimum beside it."""
+    """Return tau(gamma_C) on the continuous branch of the fit, with the optimum beside it.
+
+    At F/g = 0.5 the branch of N = 2 and 3 ends and the fit falls onto another one: tau dips below
+    the optimum of the branch there.
+    """
     return join([_drive(F_over_g, quick) for F_over_g in (STRONG, INTERMEDIATE, WEAK)])
 
 
@@ -51,4 +55,6 @@ def _panel(ax: "Axes", drive: Columns, scaled: bool) -> None:
         plotting.charging_time(ax, one["gamma_C"], one["tau"], (gamma_C, tau), label, units)
     ax.set_xlabel(r"$\gamma_C/\gamma_C^*$" if scaled else r"$\gamma_C$ ($g$)")
     ax.set_ylabel(r"$\tau/\tau^*$" if scaled else r"$\tau$ ($1/g$)")
-    ax.legend()
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, 5 * high)
+    ax.legend(loc="upper center", title=r"$\tau^*$ in units of $1/g$" if scaled else None)

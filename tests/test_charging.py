@@ -1,0 +1,270 @@
+"""Charging times and the optimal dephasing, against scipy, dense scans and direct integrals."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import scipy.integrate
+import scipy.optimize
+from helpers import mean_excitations, qutip_states, reduced
+
+import qbjax as qb
+from qbjax.checks import ArgumentError, SolveError, Status
+
+
+def damped(omega, gamma, t):
+    """f'' + (gamma/2) f' + omega^2 f = 0 by a complex square root."""
+    nu = np.sqrt(gamma**2 / 16 - omega**2 + 0j)
+    return (np.exp(-gamma * t / 4) * (np.cosh(nu * t) + gamma / (4 * nu) * np.sinh(nu * t))).real
+
+
+def modes(N, F, g=1.0):
+    """Frequencies and weights of 1 - E/E_inf by numpy's SVD-free route: eigh of K P."""
+    K = F * np.eye(N + 1)
+    n = np.arange(1, N + 1)
+    K[n - 1, n] = g * np.sqrt(n * (N - n + 1) / N)
+    eigenvalues, q = np.linalg.eigh(K[:, ::-1])
+    v = q[::-1]
+    weights = -2 / N * np.outer(v[0], v[0]) * (v.T @ np.diag(np.arange(N + 1) - N / 2) @ v)
+    return np.abs(eigenvalues[:, None] + eigenvalues).ravel(), weights.ravel()
+
+
+def deficit(N, F, gamma, ts):
+    omega, weights = modes(N, F)
+    return sum(a * damped(w, gamma, ts) for w, a in zip(omega, weights, strict=True))
+
+
+def slow_rate(N, F, gamma):
+    omega, weights = modes(N, F)
+    slow = omega[np.abs(weights) > 1e-3 * np.abs(weights).max()].min()
+    return (gamma / 4 - np.sqrt(gamma**2 / 16 - slow**2 + 0j)).real
+
+
+def eq_6_cost(N, F, gamma):
+    """The definition's cost as a function of (tau, omega, phi), written out."""
+    ts = np.linspace(0, 10 / slow_rate(N, F, gamma), 2000)
+    values = deficit(N, F, gamma, ts)
+
+    def cost(p):
+        return np.mean((values - np.exp(-ts / p[0]) * np.cos(p[1] * ts + p[2])) ** 2)
+
+    return cost
+
+
+@pytest.mark.parametrize(("N", "F", "gamma"), [(2, 0.5, 0.3), (3, 0.5, 0.2), (4, 10.0, 1.2)])
+def test_fit_is_a_minimum_that_scipy_finds(N, F, gamma):
+    result = qb.charging_time(qb.StarBattery(N=N, F=F, gamma_C=gamma))
+    cost = eq_6_cost(N, F, gamma)
+    p = [float(result.tau), float(result.evidence["omega"]), float(result.evidence["phi"])]
+    assert cost(p) == pytest.approx(float(result.evidence["cost"]), rel=1e-9)
+    nudged = np.array(p) * [1.01, 0.99, 1.0]
+    options = {"xatol": 1e-9, "fatol": 1e-16, "maxiter": 4000}
+    reference = scipy.optimize.minimize(cost, nudged, method="Nelder-Mead", options=options)
+    # The simplex stops at the square root of the rounding in its cost.
+    np.testing.assert_allclose(p[0], reference.x[0], rtol=1e-6)
+    assert reference.fun >= cost(p) * (1 - 1e-9)
+
+
+def test_lowest_branch_has_the_least_cost_of_a_dense_search():
+    N, F, gamma = 3, 0.5, 0.3
+    result = qb.charging_time(qb.StarBattery(N=N, F=F, gamma_C=gamma), branch="lowest")
+    cost, rate = eq_6_cost(N, F, gamma), slow_rate(N, F, gamma)
+    bounds = [(0.03 / rate, 5 / rate), (0, 20 * rate), (-np.pi, np.pi)]
+    search = scipy.optimize.differential_evolution(cost, bounds, seed=1, popsize=30, tol=1e-10)
+    assert float(result.evidence["cost"]) <= search.fun * (1 + 1e-6)
+    np.testing.assert_allclose(result.tau, search.x[0], rtol=1e-3)
+
+
+def test_branches_differ_and_say_so():
+    model = qb.StarBattery(N=4, F=0.5, gamma_C=0.0635)
+    followed = qb.charging_time(model)
+    lowest = qb.charging_time(model, branch="lowest")
+    assert followed.tau > 1.3 * lowest.tau
+    assert followed.evidence["cost"] > lowest.evidence["cost"]
+    for result in (followed, lowest):
+        assert result.status == Status.AMBIGUOUS
+        assert result.evidence["minima"] >= 2
+    np.testing.assert_allclose(followed.evidence["second_tau"], lowest.tau, rtol=0.01)
+
+
+def test_coarse_graining_is_a_centred_mean():
+    N, F, gamma, window = 2, 2.0, 1.5, 1.3
+    result = qb.charging_time(qb.StarBattery(N=N, F=F, gamma_C=gamma), window=window)
+    end = 10 / slow_rate(N, F, gamma)
+    ts = np.linspace(0, end, 2000)
+    omega, weights = modes(N, F)
+
+    def integral(t):
+        fine = np.linspace(0, end, 40_001)
+        values = sum(a * damped(w, gamma, fine) for w, a in zip(omega, weights, strict=True))
+        return np.interp(t, fine, scipy.integrate.cumulative_trapezoid(values, fine, initial=0))
+
+    low, high = np.clip(ts - window / 2, 0, end), np.clip(ts + window / 2, 0, end)
+    smooth = (integral(high) - integral(low)) / (high - low)
+    p = [float(result.evidence["omega"]), float(result.evidence["phi"])]
+    model = np.exp(-ts / float(result.tau)) * np.cos(p[0] * ts + p[1])
+    # The trapezia of 2000 samples against those of 40001.
+    np.testing.assert_allclose(result.evidence["cost"], np.mean((smooth - model) ** 2), rtol=1e-3)
+    plain = qb.charging_time(qb.StarBattery(N=N, F=F, gamma_C=gamma))
+    assert abs(result.tau / plain.tau - 1) > 1e-3
+
+
+def test_a_single_mode_has_its_optimum_where_it_should():
+    # At strong drive and N = 1 all weight lies at omega = g, to (g/F)^2. One mode alone has
+    # tau* omega = 2.1975 at gamma/omega = 2.630.
+    best = qb.optimal_dephasing(qb.StarBattery(N=1, F=20.0))
+    np.testing.assert_allclose(best.tau, 2.1975, rtol=2e-3)
+    np.testing.assert_allclose(best.gamma_C, 2.630, rtol=5e-3)
+    assert best.converged
+    assert best.status == Status.OK
+
+
+@pytest.mark.parametrize(("N", "F"), [(1, 0.5), (4, 0.5), (6, 10.0)])
+def test_optimal_dephasing_of_the_fit_against_a_scan(N, F):
+    best = qb.optimal_dephasing(qb.StarBattery(N=N, F=F))
+    gammas = np.asarray(best.gamma_C) * np.linspace(0.95, 1.05, 21)
+    times = qb.charging_time(qb.StarBattery(N=N, F=F, gamma_C=gammas)).tau
+    np.testing.assert_allclose(best.tau, times.min(), rtol=1e-3)
+    np.testing.assert_allclose(best.gamma_C, gammas[times.argmin()], rtol=1e-2)
+    assert best.tau <= times.min() * (1 + 1e-9)
+
+
+def test_any_optax_optimizer_finds_the_same_optimum():
+    model = qb.StarBattery(N=1, F=0.5)
+    best = qb.optimal_dephasing(model)
+    adam = qb.optimal_dephasing(model, optimizer=optax.adam(0.01), max_steps=150)
+    np.testing.assert_allclose(adam.tau, best.tau, rtol=1e-6)
+    assert np.isfinite(adam.history).sum() > np.isfinite(best.history).sum()
+    assert best.history.shape == (201,)
+
+
+def test_a_branch_that_ends_is_flagged():
+    best = qb.optimal_dephasing(qb.StarBattery(N=2, F=0.5))
+    assert best.status == Status.AMBIGUOUS
+    assert not best.converged
+    # tau goes on falling up to the fold of the branch.
+    assert 5.7 < best.tau < 6.4
+
+
+@pytest.mark.parametrize(("N", "F"), [(1, 0.5), (4, 0.2), (8, 0.5), (9, 2.0)])
+def test_closed_form_of_the_decay_rate(N, F):
+    best = qb.optimal_dephasing(qb.StarBattery(N=N, F=F), "decay_rate")
+    omega, weights = modes(N, F)
+    slow = omega[np.abs(weights) > 1e-3 * np.abs(weights).max()].min()
+    # eigh knows the small splittings to 1e-15 absolute.
+    np.testing.assert_allclose(best.gamma_C, 4 * slow, rtol=1e-9)
+    np.testing.assert_allclose(best.tau, 1 / slow, rtol=1e-9)
+    gammas = best.gamma_C * jnp.geomspace(0.5, 2.0, 41)
+    times = qb.charging_time(qb.StarBattery(N=N, F=F, gamma_C=gammas), "decay_rate").tau
+    np.testing.assert_allclose(times.min(), best.tau, rtol=1e-6)
+    assert times.argmin() == 20
+
+
+def test_descent_agrees_with_the_closed_form_of_the_decay_rate():
+    # A detuning of zero that is there takes the general path: scan, then descent to the cusp.
+    model = qb.StarBattery(N=3, F=0.5, omega_C=1.0)
+    found = qb.optimal_dephasing(model, "decay_rate")
+    best = qb.optimal_dephasing(qb.StarBattery(N=3, F=0.5), "decay_rate")
+    assert (found.method, best.method) == ("descent", "closed form")
+    np.testing.assert_allclose(found.gamma_C, best.gamma_C, rtol=1e-5)
+    np.testing.assert_allclose(found.tau, best.tau, rtol=1e-4)
+
+
+def test_far_detuned_optimum():
+    # Delta_C >> omega: gamma* = 2 |Delta_C| and tau* = 2 |Delta_C| / omega^2, to O(omega/Delta).
+    model = qb.StarBattery(N=1, F=0.5, omega_C=21.0)
+    best = qb.optimal_dephasing(model, "decay_rate")
+    omega = float(qb.charging_time(qb.StarBattery(N=1, F=0.5), "decay_rate").evidence["omega"])
+    np.testing.assert_allclose(best.gamma_C, 40.0, rtol=1e-2)
+    np.testing.assert_allclose(best.tau, 40.0 / omega**2, rtol=1e-2)
+
+
+@pytest.mark.parametrize(("N", "F", "gamma"), [(3, 0.5, 0.3), (4, 10.0, 0.1), (2, 0.2, 5.0)])
+def test_settling_and_integral_against_the_curve(N, F, gamma):
+    model = qb.StarBattery(N=N, F=F, gamma_C=gamma)
+    settling = float(qb.charging_time(model, "settling").tau)
+    ts = np.linspace(0, 1.5 * settling, 200_001)
+    values = deficit(N, F, gamma, ts)
+    last = ts[np.abs(values) > 0.01].max()
+    np.testing.assert_allclose(settling, last, atol=ts[1])
+    end = 40 / slow_rate(N, F, gamma)
+    exact = scipy.integrate.quad(
+        lambda t: deficit(N, F, gamma, t) ** 2, 0, end, limit=5000, epsabs=1e-12
+    )[0]
+    np.testing.assert_allclose(qb.charging_time(model, "integral").tau, exact, rtol=1e-7)
+
+
+def test_detuned_times_against_qutip():
+    N, F, gamma, delta = 2, 0.5, 0.4, 0.3
+    model = qb.StarBattery(N=N, F=F, gamma_C=gamma, omega_C=1 + delta)
+    settling = float(qb.charging_time(model, "settling").tau)
+    ts = np.linspace(0, 1.2 * settling, 4001)[1:]
+    energy = mean_excitations(reduced(qutip_states(N, F, 1.0, gamma, ts, delta)))
+    last = ts[np.abs(1 - energy / (N / 2)) > 0.01].max()
+    np.testing.assert_allclose(settling, last, atol=ts[0])
+    with pytest.raises(ArgumentError, match=r"`omega_C`.*integral"):
+        qb.charging_time(model, "integral")
+
+
+@pytest.mark.parametrize("definition", ["fit", "decay_rate", "settling", "integral"])
+def test_gradients(definition):
+    def log_tau(x):
+        return qb.charging_time(qb.StarBattery(N=3, F=x[0], gamma_C=x[1]), definition).log_tau
+
+    x, h = jnp.array([0.5, 0.21]), 1e-5
+    compiled = jax.jit(log_tau)
+    reverse, forward = jax.jit(jax.jacrev(log_tau))(x), jax.jit(jax.jacfwd(log_tau))(x)
+    np.testing.assert_allclose(reverse, forward, rtol=1e-9)
+    steps = h * jnp.eye(2)
+    differences = [(compiled(x + e) - compiled(x - e)) / (2 * h) for e in steps]
+    np.testing.assert_allclose(reverse, differences, rtol=1e-5)
+
+
+def test_batches_equal_single_models():
+    batch = qb.StarBattery(N=jnp.arange(1, 4), F=0.5, gamma_C=0.3, N_max=3)
+    for definition in ("fit", "settling"):
+        together = qb.charging_time(batch, definition)
+        assert together.tau.shape == (3,)
+        alone = qb.charging_time(qb.StarBattery(N=2, F=0.5, gamma_C=0.3), definition)
+        np.testing.assert_allclose(together.tau[1], alone.tau, rtol=1e-8)
+        assert together.status[1] == alone.status
+    best = qb.optimal_dephasing(batch)
+    alone = qb.optimal_dephasing(qb.StarBattery(N=3, F=0.5))
+    np.testing.assert_allclose(best.tau[2], alone.tau, rtol=1e-8)
+
+
+def test_what_has_no_answer_is_nan_and_flagged():
+    stuck = qb.StarBattery(N=2, F=jnp.array([0.0, 0.5]), gamma_C=0.3)
+    result = qb.charging_time(stuck, "settling", throw=False)
+    assert list(result.status) == [Status.NO_DRIVE, Status.OK]
+    assert np.isnan(result.tau[0])
+    assert np.isfinite(result.tau[1])
+    # At N = 600 and F/g = 3 the weighty splittings are below rounding, and sigma_min weighs little.
+    lost = qb.charging_time(qb.StarBattery(N=600, F=3.0), "decay_rate")
+    assert lost.status == Status.SPLITTINGS_LOST
+    assert np.isnan(lost.tau)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda m: qb.charging_time(m, "half"), ArgumentError, 'one of "fit", "decay_rate"'),
+        (lambda m: qb.charging_time(m, branch="upper"), ArgumentError, "`branch` must be one of"),
+        (lambda m: qb.charging_time(m, band=0.1), ArgumentError, "`band` must not be given"),
+        (lambda m: qb.charging_time(m, "settling", band=2.0), ArgumentError, "`band` must be"),
+        (lambda m: qb.charging_time(m, window=-1.0), ArgumentError, "`window` must be positive"),
+    ],
+)
+def test_wrong_options_are_refused(call, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        call(qb.StarBattery(N=2, F=0.5))
+
+
+@pytest.mark.parametrize("name", ["F", "g", "gamma_C"])
+def test_models_without_a_charging_time_are_refused(name):
+    model = qb.StarBattery(**{"N": 2, "F": 0.5, name: 0.0})
+    with pytest.raises(SolveError, match=name):
+        qb.charging_time(model, "decay_rate")
