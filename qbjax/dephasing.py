@@ -35,8 +35,8 @@ class OptimalDephasing(eqx.Module):
         `AMBIGUOUS` where a fit's branch ended at the optimum, `NOT_CONVERGED` where the descent
         did not converge or the optimum lies at the edge of the scan.
     scan_gamma_C, scan_tau
-        The dephasing rates that were looked at first and the times there, shape (200,); None for
-        the closed form.
+        The dephasing rates that were looked at first and the times there, NaN past the end of a
+        fit's branch, shape (200,); None for the closed form.
     definition, method
         The definition of the time; "closed form" or "descent".
     """
@@ -172,7 +172,7 @@ def _optimal(
         converged=descent.converged & smooth,
         status=jnp.where(charges == Status.OK, status, charges),
         scan_gamma_C=jnp.exp(scan.log_gammas),
-        scan_tau=jnp.exp(scan.log_taus),
+        scan_tau=jnp.where(scan.broken, jnp.nan, jnp.exp(scan.log_taus)),
         definition=definition,
         method="descent",
     )
@@ -190,14 +190,16 @@ def _default_optimizer(definition: str) -> optax.GradientTransformation:
 class _Scan(eqx.Module):
     """Charging times over a ladder of dephasing rates, and where to descend from.
 
-    `warm` is what the loss carries from the best rung (a fit's parameters), `ended` whether a fit's
-    branch ends on the next rung, and `at_edge` whether the best rung is the first or last.
+    `warm` is what the loss carries from the best rung (parameters of a fit), `broken` the mask of
+    rungs past the end of a fit's branch, `ended` whether it ends just above the best rung, and
+    `at_edge` whether the best rung is the first or last.
     """
 
     log_gammas: jax.Array
     log_taus: jax.Array
     best: jax.Array
     warm: Any
+    broken: jax.Array
     ended: jax.Array
     at_edge: jax.Array
 
@@ -223,7 +225,7 @@ def _scan(
     at_edge = (best == jnp.argmax(allowed)) | (best == _SCAN - 1)
     ends_next = ended[jnp.minimum(best + 1, _SCAN - 1)]
     chosen = jax.tree.map(lambda x: x[best], warm)
-    return problem, _Scan(ladder, log_taus, best, chosen, ends_next, at_edge)
+    return problem, _Scan(ladder, log_taus, best, chosen, ended, ends_next, at_edge)
 
 
 def _climb(

@@ -26,9 +26,9 @@ from qbjax.curves import Curve
 SAMPLES = 2000
 SPAN = 10.0
 MAX_OMEGA = 60.0
-# Steps from gamma_C = 0.1 omega up to the one asked for.
-LADDER = 200
-# tau changes by at most some 3 % a step along a branch, in proportion to gamma_C.
+# Steps from gamma_C = 0.1 omega up to the one asked for: 3 % each up to gamma_C = 4 omega.
+LADDER = 120
+# tau changes by a few per cent a step along a branch, in proportion to gamma_C.
 _JUMP = 0.1
 
 
@@ -55,8 +55,12 @@ class Fit(eqx.Module):
     @property
     def converged(self) -> jax.Array:
         """Whether this is a minimum inside the bounds."""
-        inside = (jnp.abs(self.p[..., 1]) < MAX_OMEGA) & (jnp.abs(self.p[..., 0]) < 10.0)
-        return (self.slope < 1e-8) & (self.curvature > 0) & inside
+        return (self.slope < 1e-8) & (self.curvature > 0) & _inside(self.p)
+
+
+def _inside(p: jax.Array) -> jax.Array:
+    """Tell whether parameters are where a fit can mean something: omega below the bound."""
+    return (jnp.abs(p[..., 1]) < MAX_OMEGA) & (jnp.abs(p[..., 0]) < 10.0)
 
 
 def sample(
@@ -90,7 +94,7 @@ def _derivatives(p: jax.Array, values: jax.Array) -> tuple[jax.Array, jax.Array,
     return jnp.mean(residual**2), -mean * slopes @ residual, mean * (slopes @ slopes.T - curved)
 
 
-def minimum(values: jax.Array, start: jax.Array) -> Fit:
+def minimum(values: jax.Array, start: jax.Array, most_steps: int = 80) -> Fit:
     """Return the local minimum that damped Newton steps reach from a start.
 
     The residuals are large, so that Gauss-Newton steps would crawl, and a branch must not be left
@@ -98,7 +102,7 @@ def minimum(values: jax.Array, start: jax.Array) -> Fit:
     negative curvatures turned round. The derivative is that of the implicit function.
     """
     fixed = jax.lax.stop_gradient(values)
-    p = jax.lax.stop_gradient(_newton(fixed, jax.lax.stop_gradient(start)))
+    p = jax.lax.stop_gradient(_newton(fixed, jax.lax.stop_gradient(start), most_steps))
     cost, slope, hessian = _derivatives(p, values)
     curvature, vectors = jnp.linalg.eigh(jax.lax.stop_gradient(hessian))
     regular = jnp.abs(curvature) > 1e-14
@@ -108,7 +112,7 @@ def minimum(values: jax.Array, start: jax.Array) -> Fit:
     return Fit(refined, cost, size, curvature[0])
 
 
-def _newton(values: jax.Array, start: jax.Array) -> jax.Array:
+def _newton(values: jax.Array, start: jax.Array, most_steps: int) -> jax.Array:
     def step(state: tuple[Any, ...]) -> tuple[Any, ...]:
         p, (cost, slope, hessian), damping, count, _ = state
         curvature, vectors = jnp.linalg.eigh(hessian)
@@ -122,29 +126,35 @@ def _newton(values: jax.Array, start: jax.Array) -> jax.Array:
         better = trial[0] < cost
         p = jnp.where(better, p + move, p)
         now = jax.tree.map(lambda new, old: jnp.where(better, new, old), trial, state[1])
-        done = (jnp.max(jnp.abs(move)) < 1e-10) | (damping > 1e8)
+        done = (jnp.max(jnp.abs(move)) < 1e-10) | (jnp.max(jnp.abs(slope)) < 1e-12)
+        done = done | (damping > 1e8) | ~_inside(p)
         damping = jnp.where(better, damping / 5, jnp.maximum(damping, 1e-3) * 4)
         return p, now, damping, count + 1, done
 
     def unfinished(state: tuple[Any, ...]) -> jax.Array:
-        return (state[3] < 80) & ~state[4]
+        return (state[3] < most_steps) & ~state[4]
 
     begun = (jnp.asarray(1e-3), jnp.asarray(0), jnp.asarray(False))
     return jax.lax.while_loop(unfinished, step, (start, _derivatives(start, values), *begun))[0]
 
 
 def survey(values: jax.Array, frequencies: jax.Array) -> Fit:
-    """Return the minima reached from a grid of starts, on every fourth sample, shape (starts,).
+    """Return the minima reached from a grid of starts, on every eighth sample, shape (starts,).
 
-    The grid: tau in 0.05, 0.2, 0.7, 2 and omega in 0, 0.3, 1, 3, 10, 30 and the given frequencies,
-    phi = 0.
+    The grid is tau in 0.03, 0.08, 0.2, 0.5, 1, 3, phi in -1, 0, 1 and omega in 0, 0.3, 1, 3, 10, 30
+    and the given frequencies. Of each omega the best start with tau < 0.3 and the best one above
+    are followed down, for 30 steps at most: a minimum is reached in some ten.
     """
+    thinned, frequencies = jax.lax.stop_gradient((values[::8], frequencies))
     omegas = jnp.concatenate([jnp.array([0.0, 0.3, 1.0, 3.0, 10.0, 30.0]), frequencies])
-    log_taus = jnp.log(jnp.array([0.05, 0.2, 0.7, 2.0]))
-    grid = jnp.meshgrid(log_taus, jnp.minimum(omegas, MAX_OMEGA), indexing="ij")
-    starts = jnp.stack([*(axis.ravel() for axis in grid), jnp.zeros(grid[0].size)], axis=1)
-    thinned = jax.lax.stop_gradient(values[::4])
-    return jax.vmap(lambda start: minimum(thinned, start))(jax.lax.stop_gradient(starts))
+    log_taus = jnp.log(jnp.array([[0.03, 0.08, 0.2], [0.5, 1.0, 3.0]]))
+    phis = jnp.array([-1.0, 0.0, 1.0])
+    grid = jnp.meshgrid(jnp.minimum(omegas, MAX_OMEGA), log_taus.ravel(), phis, indexing="ij")
+    starts = jnp.stack([grid[1], grid[0], grid[2]], axis=-1).reshape(2 * omegas.size, -1, 3)
+    costs = jax.vmap(jax.vmap(lambda p: _derivatives(p, thinned)[0]))(starts)
+    best = jnp.argmin(costs, axis=1)
+    chosen = jnp.take_along_axis(starts, best[:, None, None], axis=1)[:, 0]
+    return jax.vmap(lambda start: minimum(thinned, start, most_steps=30))(chosen)
 
 
 def lowest(values: jax.Array, frequencies: jax.Array) -> Fit:
@@ -205,16 +215,30 @@ def follow(
     ladder.
     """
 
-    def step(carry: Branch, log_gamma: jax.Array) -> tuple[Branch, Branch]:
+    def step(
+        before: tuple[jax.Array, jax.Array], log_gamma: jax.Array
+    ) -> tuple[tuple[jax.Array, jax.Array], tuple[Fit, jax.Array]]:
         values, log_rate = values_at(log_gamma)
-        found = minimum(values, rescale(carry.fit.p, carry.log_rate, log_rate))
-        there = Branch(found, log_rate, carry.ended)
-        jumped = jnp.abs(there.log_tau - carry.log_tau) > _JUMP
-        there = eqx.tree_at(lambda b: b.ended, there, carry.ended | jumped | ~found.converged)
-        return there, there
+        found = minimum(values, rescale(*before, log_rate))
+        return (found.p, log_rate), (found, log_rate)
 
-    initial = Branch(start, log_rate, jnp.asarray(False))
-    return jax.lax.scan(step, jax.lax.stop_gradient(initial), log_gammas)[1]
+    initial = jax.lax.stop_gradient((start.p, log_rate))
+    found, log_rates = jax.lax.scan(step, initial, log_gammas)[1]
+    return Branch(
+        found, log_rates, _jumped(jnp.where(found.converged, found.p[:, 0], jnp.inf) - log_rates)
+    )
+
+
+def _jumped(log_taus: jax.Array) -> jax.Array:
+    """Tell from where on ln tau has jumped along a ladder; a lone outlier is none.
+
+    (At small gamma_C a fast mode can alias onto the slow one on a single rung.)
+    """
+    padded = jnp.concatenate([log_taus[:1], log_taus, log_taus[-1:]])
+    medians = jnp.median(jnp.stack([padded[:-2], padded[1:-1], padded[2:]]), axis=0)
+    # Written so that infinities count as jumps.
+    steady = jnp.abs(jnp.diff(medians, prepend=medians[:1])) <= _JUMP
+    return jnp.cumsum(~steady) > 0
 
 
 def rescale(p: jax.Array, log_rate: jax.Array, new_log_rate: jax.Array) -> jax.Array:
