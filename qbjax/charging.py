@@ -48,8 +48,10 @@ class ChargingTime(eqx.Module):
         The time in the inverse unit of g, and its natural logarithm, which stays finite where the
         time overflows; NaN where there is none.
     status
-        A `Status`: `NOT_CONVERGED` where the definition found no answer, `AMBIGUOUS` where a fit
-        has a rival within 20 % in cost or its branch ended below gamma_C.
+        A `Status`: `NOT_CONVERGED` where the definition found no answer, `SPLITTINGS_LOST` where
+        the answer hangs on splittings that rounding has lost, `TRUNCATED` where more modes weigh
+        than are sampled, `AMBIGUOUS` where a fit has a rival within 20 % in cost or its branch
+        ended below gamma_C.
     evidence
         For "fit": omega, phi, cost, minima (their number) and second_tau. For "decay_rate":
         omega, the frequency of the slowest mode.
@@ -148,11 +150,13 @@ def checked_options(
         given = left.pop(name, None)
         option = _checked_option(name, default if given is None else given)
     for unknown in left:
-        raise ArgumentError(f'Argument `{unknown}` must not be given for "{definition}".')
+        raise ArgumentError(
+            f'Argument `{unknown}` must be left out for "{definition}", but is given.'
+        )
     if definition == "integral" and model.Delta_C is not None:
         raise ArgumentError(
-            "Argument `omega_C` must be equal to omega_d (None, the default) for the "
-            '"integral" definition, whose closed form holds on charger resonance; use "settling".'
+            "Arguments `omega_C` and `omega_d` must be None (charger resonance) for the closed "
+            'form of the "integral" definition, but are given; use "settling".'
         )
     return option, branch
 
@@ -174,7 +178,12 @@ def _charging_time(
 ) -> ChargingTime:
     def solve(one: StarBattery) -> ChargingTime:
         log_gamma = jnp.log(jnp.where(one.gamma_C > 0, one.gamma_C, 1.0))
-        log_tau, status, evidence = MEASURES[definition](problem_of(one, option), log_gamma, branch)
+        problem = problem_of(one, option)
+        log_tau, status, evidence = MEASURES[definition](problem, log_gamma, branch)
+        if definition in ("fit", "settling"):
+            status = jnp.where(problem.curve.left_out > 1e-4, Status.TRUNCATED, status)
+            lost = ~rates.energy_rate(one, problem.spectrum, 1e-3).resolved
+            status = jnp.where(lost, Status.SPLITTINGS_LOST, status)
         exists = rates.existence(one)
         status = jnp.where(exists == Status.OK, status, exists)
         unknown = (status != Status.OK) & (status != Status.AMBIGUOUS)
@@ -240,7 +249,10 @@ def _measure_integral(problem: Problem, log_gamma: jax.Array, _: str) -> _Measur
 
     # Row by row: the square of the number of modes does not fit in memory at large N.
     integral = jnp.sum(jax.lax.map(row, (squares, weights), batch_size=64))
-    return jnp.log(integral), jnp.asarray(Status.OK), {}
+    slowest = rates.energy_rate(problem.model, problem.spectrum, 1e-12)
+    # Slow modes rule the integral, so that none may be lost, nor may its square underflow.
+    trusted = slowest.complete & (slowest.log_omega > -300.0)
+    return jnp.log(integral), jnp.where(trusted, Status.OK, Status.SPLITTINGS_LOST), {}
 
 
 MEASURES: dict[str, Callable[..., _Measured]] = {

@@ -29,6 +29,7 @@ class Status(enum.IntEnum):
     SPLITTINGS_LOST = 4
     NOT_CONVERGED = 5
     AMBIGUOUS = 6
+    TRUNCATED = 7
 
     @property
     def reason(self) -> str:
@@ -58,6 +59,9 @@ _REASONS = {
     Status.NOT_CONVERGED: "the iteration stopped before it met its tolerance",
     Status.AMBIGUOUS: (
         "the fit is not unique: a second minimum lies within 20 % in cost, or the branch ended"
+    ),
+    Status.TRUNCATED: (
+        "the energy has more weighty modes than are sampled: those left out exceed 1e-4 of it"
     ),
 }
 

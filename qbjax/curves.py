@@ -10,9 +10,8 @@ from qbjax import rates, sectors
 from qbjax.models import StarBattery
 from qbjax.sectors import Sectors
 
-# Modes of E_B(t) that are sampled: all of them up to N = 21. Beyond, those left out weigh less than
-# 1e-5 together at N = 64 and F/g = 10, and less elsewhere.
-_MODES = 256
+# Modes of E_B(t) that are sampled: all of them up to N = 30. `left_out` says what the others weigh.
+_MODES = 512
 
 
 class ResonantCurve(eqx.Module):
@@ -22,10 +21,13 @@ class ResonantCurve(eqx.Module):
     ----------
     omega, weights
         Frequencies omega_+ and weights a_kl of the pairs k <= l, heaviest first, shape (modes,).
+    left_out
+        The sum of the |weights| of the modes that are left out, shape ().
     """
 
     omega: jax.Array
     weights: jax.Array
+    left_out: jax.Array
 
     def __call__(self, gamma: ArrayLike, ts: jax.Array) -> jax.Array:
         """Return the deficit at the times `ts`, shape (T,)."""
@@ -49,12 +51,15 @@ class DetunedCurve(eqx.Module):
         deficit, shape (4, levels^2).
     delta
         Charger detuning, shape ().
+    left_out
+        Zero: no sector is left out.
     """
 
     minus: jax.Array
     omega: jax.Array
     start: jax.Array
     delta: jax.Array
+    left_out: jax.Array
 
     def _row(self, gamma: ArrayLike, t: ArrayLike) -> jax.Array:
         return sectors.propagator(self.minus, self.omega, gamma, self.delta, t)[2]
@@ -76,12 +81,14 @@ def charging_curve(model: StarBattery, spectrum: Sectors) -> Curve:
     """Return the charging curve of one model from the empty battery, whatever its gamma_C."""
     if model.Delta_C is None:
         omega, weights = energy_modes(model, spectrum)
-        heaviest = jnp.argsort(-jnp.abs(weights))[:_MODES]
-        return ResonantCurve(omega[heaviest], weights[heaviest])
+        order = jnp.argsort(-jnp.abs(weights))
+        kept, left_out = order[:_MODES], jnp.sum(jnp.abs(weights[order[_MODES:]]))
+        return ResonantCurve(omega[kept], weights[kept], left_out)
     minus, plus = sectors.frequencies(spectrum)
     weights = 2 / model.N * sectors.inversion(spectrum, model.N)
     start = weights * sectors.project(spectrum, None)
-    return DetunedCurve(minus.ravel(), plus.ravel(), start.reshape(4, -1), model.Delta_C)
+    none = jnp.zeros_like(model.F)
+    return DetunedCurve(minus.ravel(), plus.ravel(), start.reshape(4, -1), model.Delta_C, none)
 
 
 def energy_modes(model: StarBattery, spectrum: Sectors) -> tuple[jax.Array, jax.Array]:

@@ -33,7 +33,8 @@ class OptimalDephasing(eqx.Module):
         Whether the descent converged.
     status
         `AMBIGUOUS` where a fit's branch ended at the optimum, `NOT_CONVERGED` where the descent
-        did not converge or the optimum lies at the edge of the scan.
+        did not converge or the optimum lies at the edge of the scan. Of a fit's rivals it says
+        nothing: `charging_time` at the optimum does.
     scan_gamma_C, scan_tau
         The dephasing rates that were looked at first and the times there, NaN past the end of a
         fit's branch, shape (200,); None for the closed form.
@@ -80,8 +81,8 @@ def optimal_dephasing(
         As for `charging_time`.
     optimizer
         Any optax optimiser. None means L-BFGS without a line search for "fit" and "integral" (in
-        one dimension the secant method, which the scan leaves next to the minimum), and Adam with
-        decaying steps for the others, whose minimum is a kink.
+        one dimension the secant method, which the scan leaves next to the minimum), and steps of
+        decaying length down the slope's sign for the others, whose minimum is a kink.
     max_steps, tolerance
         Of the descent: see `qbjax.optimize.minimise`.
     progress
@@ -169,7 +170,7 @@ def _optimal(
         log_gamma_C=log_gamma,
         log_tau=log_tau,
         history=descent.history,
-        converged=descent.converged & smooth,
+        converged=descent.converged & smooth & ~scan.at_edge,
         status=jnp.where(charges == Status.OK, status, charges),
         scan_gamma_C=jnp.exp(scan.log_gammas),
         scan_tau=jnp.where(scan.broken, jnp.nan, jnp.exp(scan.log_taus)),
@@ -183,8 +184,10 @@ def _default_optimizer(definition: str) -> optax.GradientTransformation:
     # Cached, because a fresh optimiser would be compiled afresh.
     if definition in ("fit", "integral"):
         return optax.lbfgs(linesearch=None)
-    # The minimum is a kink: ever shorter steps close in on it, a tenth of gamma_C away at most.
-    return optax.adam(optax.exponential_decay(0.01, transition_steps=1, decay_rate=0.9))
+    # The minimum is a kink or a jump, where the slope tells nothing but the side: ever shorter
+    # steps towards it close in on what is up to 30 % of gamma_C away.
+    steps = optax.exponential_decay(0.03, transition_steps=1, decay_rate=0.9)
+    return optax.chain(optax.scale_by_sign(), optax.scale_by_learning_rate(steps))
 
 
 class _Scan(eqx.Module):

@@ -35,10 +35,11 @@ class Trajectory(eqx.Module):
     populations, battery, rho
         Shapes (T, L), (T, L, L) and (T, 2, L, 2, L).
     error_estimate
-        Uncertainty of the energy, in the unit of omega_B, that rounding leaves in the splittings
-        of nearly equal singular values of K, shape (T,).
+        Uncertainty of the energy that rounding leaves: in the splittings of nearly equal singular
+        values of K and, with a charger detuning, in the propagator. Shape (T,).
     status
-        Per time, `Status.SPLITTINGS_LOST` where that exceeds tolerance * N * omega_B, shape (T,).
+        Per time, `Status.SPLITTINGS_LOST` where that exceeds tolerance * N * omega_B or is unknown,
+        shape (T,).
     method, why
         The method that was used and the reason for the choice.
     """
@@ -87,19 +88,24 @@ def evolve(
     ArgumentError
         Where an argument is out of its range, or where the exact solution does not apply.
 
+    Notes
+    -----
+    With F = 0 or g = 0 eigenvalues of K P coincide: the values are right, but derivatives with
+    respect to F and g do not exist there as this solution takes them, and come out as NaN.
+
     Examples
     --------
     >>> import qbjax as qb
     >>> traj = qb.evolve(qb.StarBattery(N=4, F=0.5), [0.0, 2.0, 200.0])
     >>> print(traj.energy.round(4))
-    [0.     0.3742 1.9872]
+    [0.     0.3009 1.1165]
     """
     require_choice(method, "method", ("auto", "exact"))
     for name in save:
         require_choice(name, "save", OBSERVABLES)
     require_battery_resonance(model)
     times = _checked_times(ts)
-    start = None if rho0 is None else full_state(rho0, model.levels)
+    start = None if rho0 is None else full_state(rho0, model.levels, model.N)
     result = _solve(model, times, start, tuple(save), tolerance)
     if is_concrete(result.status) and np.any(result.status):
         warnings.warn(f"qbjax.evolve: {Status.SPLITTINGS_LOST.reason}", stacklevel=2)
@@ -139,7 +145,8 @@ def _exact(
     start = sectors.project(spectrum, rho0)
     saved = jax.lax.map(lambda t: _at_time(model, spectrum, start, t, save), ts)
     error = saved.pop("error_estimate")
-    lost = error > tolerance * model.N * model.omega_B
+    # Written so that NaN counts as lost.
+    lost = ~(error <= tolerance * model.N * model.omega_B)
     return Trajectory(
         ts=ts,
         **{name: saved.get(name) for name in OBSERVABLES},
@@ -166,14 +173,18 @@ def _at_time(
     now, slope = jax.jvp(coordinates, (plus,), (jnp.ones_like(plus),))
     levels = jnp.arange(model.levels)
     known = (levels[:, None] == spectrum.smallest) & (levels == spectrum.smallest)
-    sensitivity = jnp.sum(jnp.where(known, 0.0, jnp.abs(inversion * slope[2])))
-    rounding = 4 * jnp.finfo(plus.dtype).eps * spectrum.norm
+    eps = jnp.finfo(plus.dtype).eps
+    sensitivity = 4 * eps * spectrum.norm * jnp.where(known, 0.0, jnp.abs(inversion * slope[2]))
+    if model.Delta_C is not None:
+        # The propagator's own rounding, which the slow sectors keep.
+        size = 2 * spectrum.norm + model.gamma_C + jnp.abs(model.Delta_C)
+        sensitivity = sensitivity + eps * size * t * jnp.abs(inversion * now[2])
     total = jnp.trace(start[0]).real
     saved = {
         "energy": model.omega_B * (model.N / 2 * total - jnp.sum(inversion * now[2].imag)),
         # d(-id)/dt = -omega_+ Y
         "power": model.omega_B * jnp.sum(inversion * plus * now[3].imag),
-        "error_estimate": model.omega_B * rounding * sensitivity,
+        "error_estimate": model.omega_B * jnp.sum(sensitivity),
     }
     rho = sectors.assemble(spectrum, now)
     battery = rho[0, :, 0] + rho[1, :, 1]

@@ -148,10 +148,10 @@ def _padded_size(N: ArrayLike, N_max: int | None) -> int:
         scalar = is_concrete(N) and np.ndim(N) == 0
         require(scalar, "N_max", "given where N is an array or traced", "None")
         return int(np.asarray(N))
-    require(isinstance(N_max, int) and N_max >= 1, "N_max", requirement, N_max)
+    require(isinstance(N_max, int | np.integer) and N_max >= 1, "N_max", requirement, N_max)
     if is_concrete(N):
         require(np.all(np.asarray(N) <= N_max), "N", f"at most N_max = {N_max}", N)
-    return N_max
+    return int(N_max)
 
 
 def _real(name: str, value: ArrayLike) -> jax.Array:

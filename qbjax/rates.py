@@ -24,16 +24,22 @@ from qbjax.sectors import Sectors
 
 
 class SlowestRate(eqx.Module):
-    """The slowest of a set of decay rates, in logarithms, and whether it could be resolved."""
+    """The slowest of a set of decay rates, in logarithms.
+
+    `resolved` says whether it can be trusted, `complete` whether rounding lost no splitting at all.
+    """
 
     log_rate: jax.Array
     log_omega: jax.Array
     resolved: jax.Array
+    complete: jax.Array
 
 
 def existence(model: StarBattery) -> jax.Array:
     """Return the status that says whether, and why not, the start relaxes to a steady state."""
-    return jnp.where(model.gamma_C == 0, Status.NO_DEPHASING, charges(model))
+    uncharged = charges(model)
+    dephased = jnp.where(model.gamma_C == 0, Status.NO_DEPHASING, Status.OK)
+    return jnp.where(uncharged == Status.OK, dephased, uncharged)
 
 
 def charges(model: StarBattery) -> jax.Array:
@@ -85,7 +91,8 @@ def _slowest(
     # 2 sigma_min comes from a recursion. It is the smallest frequency wherever others are lost.
     floor = 1e4 * jnp.finfo(plus.dtype).eps * spectrum.norm
     lost = with_plus & ~known & (jnp.abs(plus) < floor)
-    resolved = ~jnp.any(lost) | jnp.any(with_plus & known)
+    complete = ~jnp.any(lost)
+    resolved = complete | jnp.any(with_plus & known)
     log_plus = _log_where(with_plus & ~lost & ~known, plus)
     log_twice = jnp.log(2.0) + spectrum.log_smallest
     log_plus = jnp.where(with_plus & known, log_twice, log_plus)
@@ -99,7 +106,7 @@ def _slowest(
             _log_diagonal(jnp.diagonal(log_plus), model.gamma_C, model.Delta_C),
             _log_off_diagonal(off_diagonal, minus, plus, model.gamma_C, model.Delta_C),
         )
-    return SlowestRate(log_rate, log_omega, resolved)
+    return SlowestRate(log_rate, log_omega, resolved, complete)
 
 
 def _log_where(mask: jax.Array, values: jax.Array) -> jax.Array:
@@ -117,7 +124,8 @@ def _log_damping(log_omega: jax.Array, gamma: jax.Array) -> jax.Array:
     slow = 2 * jnp.where(over, log_omega, 0.0) - jnp.log(jnp.where(over, quarter + root, 1.0))
     dephased = quarter > 0
     fast = jnp.where(dephased, jnp.log(jnp.where(dephased, quarter, 1.0)), -jnp.inf)
-    return jnp.where(over, slow, fast)
+    # An infinite omega stands for no oscillator at all.
+    return jnp.where(jnp.isinf(log_omega) & (log_omega > 0), jnp.inf, jnp.where(over, slow, fast))
 
 
 def _log_diagonal(log_plus: jax.Array, gamma: jax.Array, delta: jax.Array) -> jax.Array:

@@ -11,6 +11,8 @@ from qbjax.curves import Curve
 # the band between two samples by less than 0.5 % of that oscillation's amplitude can be missed.
 _WINDOW = 128
 _PER_PERIOD = 32
+# ln of the latest time that is looked at: its square does not overflow.
+_LATEST = 300.0
 # Windows that are searched before giving up.
 _MOST_WINDOWS = 20_000
 
@@ -36,7 +38,9 @@ def log_settling_time(
     # Newton's step vanishes at the crossing; only its derivative is left.
     refined = time - (outside / jax.lax.stop_gradient(side * slope))[0]
     refined = time + (refined - jax.lax.stop_gradient(refined))
-    found = found & jnp.isfinite(refined) & (time > 0)
+    # Still outside where the search begins: there is no answer within its limits.
+    begun_inside = jnp.abs(fixed_curve(fixed_gamma, latest * one)[0]) <= band
+    found = found & begun_inside & jnp.isfinite(refined) & (time > 0)
     return jnp.where(found, jnp.log(jnp.where(found, refined, 1.0)), jnp.nan), found
 
 
@@ -46,10 +50,11 @@ def _last_possible(curve: Curve, gamma: jax.Array, band: jax.Array) -> jax.Array
     def halve(_: int, bracket: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         low, high = bracket
         middle = (low + high) / 2
-        above = jnp.sum(curve.bound(gamma, jnp.exp(middle))) > band
+        # Written so that NaN counts as above.
+        above = ~(jnp.sum(curve.bound(gamma, jnp.exp(middle))) <= band)
         return jnp.where(above, middle, low), jnp.where(above, high, middle)
 
-    limits = (jnp.asarray(-12.0), jnp.asarray(100.0))
+    limits = (jnp.asarray(-12.0), jnp.asarray(_LATEST))
     return jnp.exp(jax.lax.fori_loop(0, 50, halve, limits)[1])
 
 

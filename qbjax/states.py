@@ -62,7 +62,7 @@ def as_state(rho: ArrayLike, name: str = "rho_B") -> jax.Array:
     return array.astype(jnp.result_type(array.dtype, float))
 
 
-def full_state(rho0: ArrayLike, levels: int) -> jax.Array:
+def full_state(rho0: ArrayLike, levels: int, N: ArrayLike) -> jax.Array:
     """Return a start as a density matrix of charger (x) battery, shape (2, levels, 2, levels).
 
     Parameters
@@ -72,11 +72,13 @@ def full_state(rho0: ArrayLike, levels: int) -> jax.Array:
         battery beside a charger in its ground state.
     levels
         Number of ladder levels of the model, N_max + 1.
+    N
+        Number of qubits, or several: no level above the smallest may be occupied.
 
     Raises
     ------
     ArgumentError
-        Where the shape is none of these, or where the matrix is no state.
+        Where the shape is none of these, the matrix is no state, or a level above N is occupied.
     """
     state = jnp.asarray(rho0)
     if state.shape == (levels,):
@@ -89,6 +91,10 @@ def full_state(rho0: ArrayLike, levels: int) -> jax.Array:
             f"(2, {levels}, 2, {levels}), but is of shape {jnp.shape(rho0)}."
         )
     require_state(state.reshape(2 * levels, 2 * levels), "rho0")
+    if is_concrete(state, N):
+        top = int(np.min(np.asarray(N)))
+        above = np.abs(np.asarray(state)[:, top + 1 :]).max(initial=0.0)
+        require(above == 0, "rho0", f"empty above the level N = {top}", f"{above:.6g} there")
     return state
 
 

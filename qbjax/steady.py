@@ -26,14 +26,16 @@ class SteadyState(eqx.Module):
     energy, ergotropy, ratio
         Eqs. (4) and (5) over the full 2^N space, in the unit of omega_B, and ergotropy/energy.
     residual
-        max |K rho_gg - rho_ee K|, the largest element of L rho over that of rho.
+        max |K rho_gg - rho_ee K| / max |rho_gg|: the largest element of L rho over that of rho.
     smallest_eigenvalue
         The smallest eigenvalue of the battery state.
     nullity
         Dimension of the null space of the Liouvillian: above 1 the state depends on the start.
     relaxation_time, log_relaxation_time
         1 / (slowest nonzero rate of the sectors that the start occupies) in the inverse unit of g,
-        and its natural logarithm, which stays finite where the time overflows.
+        and its natural logarithm, which stays finite where the time overflows. The empty battery
+        occupies every sector; of a `rho0`, what is below 1e-13 does not count. NaN where the rate
+        hangs on splittings of singular values that rounding has lost.
     status
         A `Status`; unless it is `Status.OK` there is no steady state and the numbers are NaN.
     method, why
@@ -102,7 +104,7 @@ def steady_state(
     """
     require_choice(method, "method", ("auto", "exact"))
     require_battery_resonance(model)
-    start = None if rho0 is None else full_state(rho0, model.levels)
+    start = None if rho0 is None else full_state(rho0, model.levels, model.N)
     result = _solve(model, start)
     if throw:
         raise_unless_ok(result.status)
@@ -116,7 +118,7 @@ def require_battery_resonance(model: StarBattery) -> None:
     if is_concrete(model.Delta_B):
         if not jnp.any(model.Delta_B):
             return
-        but = f"the detuning is {model.Delta_B}"
+        but = f"is off it by {-model.Delta_B}"
     else:
         but = "is traced, so that its value cannot be seen"
     raise ArgumentError(
@@ -148,7 +150,8 @@ def _exact(model: StarBattery, rho0: jax.Array | None) -> SteadyState:
     largest, smallest = extreme_eigenvalues(battery, model.N)
     ergotropy = energy - model.omega_B * (jnp.sum(weights) - largest)
     slowest = rates.state_rate(model, spectrum, coordinates)
-    log_time = jnp.where(status == Status.OK, -slowest.log_rate, jnp.nan)
+    known = (status == Status.OK) & slowest.resolved
+    log_time = jnp.where(known, -slowest.log_rate, jnp.nan)
     return SteadyState(
         rho=rho,
         battery=battery,
@@ -172,7 +175,9 @@ def _nullity(model: StarBattery) -> jax.Array:
     N = model.N
     without_drive = 2 * N + 2 - N % 2
     without_coupling = (N + 1) ** 2 * jnp.where(model.F == 0, 2, 1)
-    nullity = jnp.where(model.F == 0, without_drive, N + 1)
+    # Without dephasing the commutant is that of H alone, whose 2N + 2 levels are distinct.
+    driven = jnp.where(model.gamma_C == 0, 2 * N + 2, N + 1)
+    nullity = jnp.where(model.F == 0, without_drive, driven)
     return jnp.where(model.g == 0, without_coupling, nullity)
 
 

@@ -26,6 +26,7 @@ from jax.typing import ArrayLike
 from qbjax import dicke
 from qbjax.checks import require
 from qbjax.optimize import Minimum, minimise
+from qbjax.states import as_state
 
 # How far populations and states may be from what they must be.
 _ATOL = 1e-6
@@ -172,9 +173,10 @@ def fit_bose_einstein(populations: ArrayLike) -> BoseEinsteinFit:
     True True
     """
     p = jnp.asarray(populations)
-    require(p.ndim >= 1 and p.shape[-1] >= 2, "populations", "of shape (..., N + 1)", p)
-    require(p >= -_ATOL, "populations", "not negative", p)
-    require(jnp.abs(p.sum(-1) - 1) <= _ATOL, "populations", "of sum 1", p)
+    require(p.ndim >= 1 and p.shape[-1] >= 2, "populations", "of shape (..., N + 1)", p.shape)
+    require(p >= -_ATOL, "populations", "not negative", p.min())
+    total = p.sum(-1)
+    require(jnp.abs(total - 1) <= _ATOL, "populations", "of sum 1", total)
     return _over_leading_axes(_fit_populations, p, 1)
 
 
@@ -225,7 +227,7 @@ def fit_coherent_mixture(rho_B: ArrayLike) -> CoherentMixtureFit:
     Raises
     ------
     ArgumentError
-        Where rho_B is not square, not Hermitian or not of trace 1.
+        Where rho_B is no state.
 
     Examples
     --------
@@ -234,12 +236,7 @@ def fit_coherent_mixture(rho_B: ArrayLike) -> CoherentMixtureFit:
     >>> print(abs(fit.xi_1).round(4), abs(fit.xi_2).round(4), fit.fidelity.round(6))
     0.2 0.5 1.0
     """
-    rho = jnp.asarray(rho_B)
-    square = rho.ndim >= 2 and rho.shape[-1] == rho.shape[-2] >= 2
-    require(square, "rho_B", "of shape (..., N + 1, N + 1)", rho)
-    adjoint = jnp.conj(jnp.swapaxes(rho, -1, -2))
-    require(jnp.abs(rho - adjoint) <= _ATOL, "rho_B", "Hermitian", rho)
-    require(jnp.abs(jnp.trace(rho, axis1=-2, axis2=-1) - 1) <= _ATOL, "rho_B", "of trace 1", rho)
+    rho = as_state(rho_B)
     # One program for real and complex states.
     return _over_leading_axes(_fit_mixture, rho.astype(jnp.result_type(rho.dtype, 1j)), 2)
 
