@@ -36,7 +36,7 @@ def draw_charging(ax) -> None:
         ax.fill_between(ts.mean(axis=1), low, high, color=color, alpha=0.2, linewidth=0)
         ax.axhline(getattr(steady, name), color=color, linestyle=":", linewidth=1)
     ax.axvline(best.tau, color="0.6", linestyle="--", linewidth=1)
-    ax.text(best.tau * 1.15, 0.15, rf"$\tau^* = {best.tau:.0f}/g$", color="0.3")
+    ax.text(best.tau * 1.1, 0.15, rf"$\tau^* = {best.tau:.0f}/g$", color="0.3", fontsize=9)
     ax.set(xlabel=r"time $t$ ($1/g$)", ylabel=r"energy ($\omega_B$)", xlim=(0.1, 1e5))
     ax.set_ylim(0, 4.5)
     ax.set_title(rf"(a) $N = {N}$, $F/g = {F:g}$, $\gamma_C = \gamma_C^* = {best.gamma_C:.5f}\,g$")

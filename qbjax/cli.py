@@ -33,6 +33,7 @@ _MODEL_OPTIONS = {
     "omega_d": "frequency of the drive (default: omega_B)",
 }
 _TIME_OPTIONS = ("branch", "window", "band", "min_weight")
+_SAMPLES = 101
 _PACKAGES = ("jax", "jaxlib", "equinox", "optax", "numpy", "matplotlib")
 
 
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             # What a solve warns of stands in the status that is shown.
             warnings.simplefilter("ignore", UserWarning)
             result = options.verb(options)
-    except (ArgumentError, SolveError, OSError) as error:
+    except (ArgumentError, SolveError, OverflowError, OSError) as error:
         print(f"qbjax: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -86,12 +87,12 @@ def _parser() -> _Parser:
     times = sub.add_mutually_exclusive_group(required=True)
     times.add_argument("--t-end", type=float, metavar="T", help="last time, from 0")
     times.add_argument("--times", type=_times, metavar="A,B,C", help="the times themselves")
-    sub.add_argument("--samples", type=int, default=101, help="number of times (default 101)")
+    sub.add_argument("--samples", type=int, help=f"number of times up to T (default {_SAMPLES})")
     sub = add("charging-time", _charging_time, "How long charging takes, by a definition.")
     _add_model(sub)
     _add_definition(sub)
     sub = add("optimal-dephasing", _optimal_dephasing, "The dephasing rate that charges fastest.")
-    _add_model(sub)
+    _add_model(sub, without="gamma_C")
     _add_definition(sub)
     sub = add("reproduce", _reproduce, "Every figure and number of the paper.")
     sub.add_argument("--out", default="results/paper", help="directory (default results/paper)")
@@ -102,11 +103,12 @@ def _parser() -> _Parser:
     return parser
 
 
-def _add_model(parser: _Parser) -> None:
+def _add_model(parser: _Parser, without: str | None = None) -> None:
     parser.add_argument("--N", type=_number, required=True, help="number of battery qubits")
-    parser.add_argument("--F", type=_number, required=True, help="drive strength")
+    parser.add_argument("--F", type=float, required=True, help="drive strength")
     for name, text in _MODEL_OPTIONS.items():
-        parser.add_argument(_flag(name), type=_number, default=argparse.SUPPRESS, help=text)
+        if name != without:
+            parser.add_argument(_flag(name), type=float, default=argparse.SUPPRESS, help=text)
 
 
 def _add_definition(parser: _Parser) -> None:
@@ -168,16 +170,14 @@ def _steady_state(options: argparse.Namespace) -> Result:
 
 
 def _evolve(options: argparse.Namespace) -> Result:
-    if options.times is None:
-        finite = math.isfinite(options.t_end) and options.t_end > 0
-        require(finite, "t_end", "positive and finite", options.t_end)
-        require(options.samples >= 2, "samples", "at least 2", options.samples)
-        ts = np.linspace(0.0, options.t_end, options.samples)
-    else:
-        ts = np.array(options.times)
-        ordered = np.all(np.isfinite(ts)) and np.all(ts >= 0) and np.all(np.diff(ts) > 0)
-        require(ordered, "times", "finite, increasing and >= 0", ts)
-    return _fields(qb.evolve(_model(options), ts))
+    if options.times is not None:
+        require(options.samples is None, "samples", "left out beside --times", options.samples)
+        return _fields(qb.evolve(_model(options), options.times))
+    finite = math.isfinite(options.t_end) and options.t_end > 0
+    require(finite, "t_end", "positive and finite", options.t_end)
+    samples = _SAMPLES if options.samples is None else options.samples
+    require(samples >= 2, "samples", "at least 2", samples)
+    return _fields(qb.evolve(_model(options), np.linspace(0.0, options.t_end, samples)))
 
 
 def _charging_time(options: argparse.Namespace) -> Result:

@@ -98,7 +98,7 @@ def optimal_dephasing(
     >>> import qbjax as qb
     >>> best = qb.optimal_dephasing(qb.StarBattery(N=1, F=0.5))
     >>> print(f"{best.gamma_C:.3f} {best.tau:.3f}")
-    1.095 2.959
+    1.092 2.959
     """
     option, branch = charging.checked_options(model, definition, options)
     raise_unless_ok(rates.charges(model))

@@ -142,15 +142,15 @@ def survey(values: jax.Array, frequencies: jax.Array) -> Fit:
     """Return the minima reached from a grid of starts, on every eighth sample, shape (starts,).
 
     The grid is tau in 0.03, 0.08, 0.2, 0.5, 1, 3, phi in -1, 0, 1 and omega in 0, 0.3, 1, 3, 10, 30
-    and the given frequencies. Of each omega the best start with tau < 0.3 and the best one above
-    are followed down, for 30 steps at most: a minimum is reached in some ten.
+    and the given frequencies. Of each omega and phi the best tau is followed down, for 30 steps at
+    most: a minimum is reached in some ten.
     """
     thinned, frequencies = jax.lax.stop_gradient((values[::8], frequencies))
     omegas = jnp.concatenate([jnp.array([0.0, 0.3, 1.0, 3.0, 10.0, 30.0]), frequencies])
-    log_taus = jnp.log(jnp.array([[0.03, 0.08, 0.2], [0.5, 1.0, 3.0]]))
+    log_taus = jnp.log(jnp.array([0.03, 0.08, 0.2, 0.5, 1.0, 3.0]))
     phis = jnp.array([-1.0, 0.0, 1.0])
-    grid = jnp.meshgrid(jnp.minimum(omegas, MAX_OMEGA), log_taus.ravel(), phis, indexing="ij")
-    starts = jnp.stack([grid[1], grid[0], grid[2]], axis=-1).reshape(2 * omegas.size, -1, 3)
+    grid = jnp.meshgrid(jnp.minimum(omegas, MAX_OMEGA), phis, log_taus, indexing="ij")
+    starts = jnp.stack([grid[2], grid[0], grid[1]], axis=-1).reshape(-1, log_taus.size, 3)
     costs = jax.vmap(jax.vmap(lambda p: _derivatives(p, thinned)[0]))(starts)
     best = jnp.argmin(costs, axis=1)
     chosen = jnp.take_along_axis(starts, best[:, None, None], axis=1)[:, 0]

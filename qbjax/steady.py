@@ -100,7 +100,7 @@ def steady_state(
     >>> import qbjax as qb
     >>> ss = qb.steady_state(qb.StarBattery(N=8, F=0.5))
     >>> print(f"{ss.energy:.4f} {ss.ergotropy:.4f} {ss.nullity}")
-    4.0000 3.4432 9
+    4.0000 3.4288 9
     """
     require_choice(method, "method", ("auto", "exact"))
     require_battery_resonance(model)

@@ -103,7 +103,10 @@ WRONG = {
     "band": (["charging-time", *MODEL, "--definition", "settling", "--band", "2"], "`band`"),
     "t_end": (["evolve", *MODEL, "--t-end", "-3"], "`t_end`"),
     "samples": (["evolve", *MODEL, "--t-end", "3", "--samples", "1"], "`samples`"),
-    "times": (["evolve", *MODEL, "--times", "2,1"], "`times`"),
+    "times": (["evolve", *MODEL, "--times", "2,1"], "`ts`"),
+    "times and samples": (["evolve", *MODEL, "--times", "1,2", "--samples", "3"], "`samples`"),
+    "N too large": (["steady-state", "--N", "100000000000000000000", "--F", "1"], "N"),
+    "gamma_C of no use": (["optimal-dephasing", *MODEL, "--gamma-C", "1"], "--gamma-C"),
     "times in words": (["evolve", *MODEL, "--times", "a,b"], "--times"),
     "no times": (["evolve", *MODEL], "--t-end"),
     "figure": (["reproduce", "--figure", "9"], "`figure`"),
@@ -115,15 +118,20 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("json_flag", [[], ["--json"]], ids=["human", "json"])
 @pytest.mark.parametrize(("argv", "named"), WRONG.values(), ids=WRONG.keys())
-def test_wrong_input_is_one_line(capsys, argv, named, json_flag):
-    assert main([*argv, *json_flag]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.count("\n") == 1
-    assert captured.err.startswith("qbjax: ")
-    assert named in captured.err
+def test_wrong_input_is_one_line(capsys, argv, named):
+    for flags in [], ["--json"]:
+        assert main([*argv, *flags]) == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.count("\n") == 1
+        assert captured.err.startswith("qbjax: ")
+        assert named in captured.err
+
+
+def test_numbers_beyond_the_integers(capsys):
+    found = run_json(capsys, "steady-state", "--N", "2", "--F", "100000000000000000000")
+    assert found["energy"] == pytest.approx(1.0, rel=1e-9)
 
 
 @pytest.mark.slow

@@ -189,13 +189,39 @@ def test_what_is_there_is_kept(counted, tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == names
 
 
-def test_interrupted_figure_is_computed_again(counted, tmp_path):
+def test_interrupted_drawing_keeps_the_data(counted, tmp_path):
     counted.fails = True
     with pytest.raises(RuntimeError):
         reproduce(tmp_path, ["3"], quick=True)
-    assert list(tmp_path.iterdir()) == []
+    assert [p.name for p in tmp_path.iterdir()] == ["fig3.csv"]
     counted.fails = False
+    assert reproduce(tmp_path, ["3"], quick=True).kept == ["3"]
+    assert (tmp_path / "fig3.pdf").is_file()
+
+
+@pytest.mark.parametrize("failing", ["write_table", "write_pictures"])
+def test_no_picture_of_one_run_beside_the_table_of_another(counted, tmp_path, monkeypatch, failing):
+    """A full run that is interrupted over a quick one, and then a quick one."""
+    reproduce(tmp_path, ["3"], quick=True)
+    (tmp_path / "fig3.png").write_bytes(b"quick")
+    with monkeypatch.context() as patch:
+        name, done = failing, getattr(store, failing)
+
+        def interrupted(path, *arguments):
+            done(path, *arguments)
+            raise KeyboardInterrupt
+
+        patch.setattr(store, name, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            reproduce(tmp_path, ["3"], quick=False)
+    header = (tmp_path / "fig3.csv").read_text().splitlines()[0]
+    assert '"quick": false' in header
+    assert not (tmp_path / "fig3.png").is_file() or (
+        (tmp_path / "fig3.png").read_bytes() != b"quick"
+    )
+    drawn = counted.drawn
     assert reproduce(tmp_path, ["3"], quick=True).computed == ["3"]
+    assert counted.drawn == drawn + 1
 
 
 def test_refuses_wrong_arguments(tmp_path):

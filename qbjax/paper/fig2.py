@@ -2,12 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-import jax
 import numpy as np
 
-import qbjax as qb
 from qbjax import plotting
-from qbjax.paper.grids import INTERMEDIATE, over_grid
+from qbjax.paper.grids import INTERMEDIATE, select
+from qbjax.paper.steady import steady_states
 from qbjax.paper.store import Columns
 
 if TYPE_CHECKING:
@@ -16,12 +15,8 @@ if TYPE_CHECKING:
 
 def data(quick: bool) -> Columns:
     """Return N, energy and ergotropy at F/g = 0.5."""
-    return over_grid(_solve, [INTERMEDIATE], range(1, 9 if quick else 14))
-
-
-def _solve(model: qb.StarBattery) -> dict[str, jax.Array]:
-    state = qb.steady_state(model)
-    return {"energy": state.energy, "ergotropy": state.ergotropy}
+    columns = select(steady_states(), F_over_g=INTERMEDIATE)
+    return {name: columns[name] for name in ("F_over_g", "N", "energy", "ergotropy")}
 
 
 def plot(columns: Columns) -> "Figure":

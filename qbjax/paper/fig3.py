@@ -2,13 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-import jax
-import jax.numpy as jnp
-
-import qbjax as qb
 from qbjax import plotting
 from qbjax.paper import laws
-from qbjax.paper.grids import INTERMEDIATE, STRONG, WEAK, over_grid, select
+from qbjax.paper.grids import INTERMEDIATE, STRONG, WEAK, select
+from qbjax.paper.steady import steady_states
 from qbjax.paper.store import Columns
 
 if TYPE_CHECKING:
@@ -16,17 +13,8 @@ if TYPE_CHECKING:
 
 
 def data(quick: bool) -> Columns:
-    """Return the ratio at F/g = 10, 0.5, 0.2, and eta_0, the largest eigenvalue of rho_B.
-
-    Quick or not, the fit needs N up to 13.
-    """
-    return over_grid(_solve, [STRONG, INTERMEDIATE, WEAK], range(1, laws.DEFICIT_SIZES[1] + 1))
-
-
-def _solve(model: qb.StarBattery) -> dict[str, jax.Array]:
-    state = qb.steady_state(model)
-    eigenvalues = jnp.linalg.eigvalsh(state.battery)
-    return {"ratio": state.ratio, "eta_0": eigenvalues[..., -1]}
+    """Return the ratio at F/g = 10, 0.5, 0.2, and eta_0, the largest eigenvalue of rho_B."""
+    return {name: steady_states()[name] for name in ("F_over_g", "N", "ratio", "eta_0")}
 
 
 def fit(columns: Columns, F_over_g: float) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 
 import qbjax as qb
 from qbjax import plotting
-from qbjax.paper.grids import STRONG
+from qbjax.paper.grids import STRONG, compiled
 from qbjax.paper.store import Columns
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ PARAMETERS = ("alpha", "beta", "mu", "zeta")
 def data(quick: bool) -> Columns:
     """Return the elements of rho_B and of the trial state; the fitted parameters are constant."""
     state = qb.steady_state(qb.StarBattery(N=_N, F=STRONG))
-    fit = qb.fit_bose_einstein(state.populations)
+    fit = compiled(qb.fit_bose_einstein)(state.populations)
     m = np.arange(_N + 1) - _N / 2
     row, column = np.meshgrid(m, m, indexing="ij")
     parameters = {p: np.full(row.size, float(getattr(fit, p))) for p in PARAMETERS}

@@ -6,7 +6,7 @@ import numpy as np
 
 import qbjax as qb
 from qbjax import plotting
-from qbjax.paper.grids import INTERMEDIATE
+from qbjax.paper.grids import INTERMEDIATE, compiled
 from qbjax.paper.store import Columns
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _N = 8
 def data(quick: bool) -> Columns:
     """Return the elements of rho_B, of its best trial state (Eqs. (11)-(13)), and passive."""
     state = qb.steady_state(qb.StarBattery(N=_N, F=INTERMEDIATE))
-    fit = qb.fit_coherent_mixture(state.battery)
+    fit = compiled(qb.fit_coherent_mixture)(state.battery)
     n = np.arange(_N + 1)
     row, column = np.meshgrid(n, n, indexing="ij")
     # With real and positive couplings rho_B is real, and the optimum is too.

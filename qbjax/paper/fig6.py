@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qbjax import plotting
-from qbjax.paper.grids import INTERMEDIATE, STRONG, WEAK, join, select
-from qbjax.paper.optima import optima, sizes
+from qbjax.paper.grids import INTERMEDIATE, STRONG, WEAK, select
+from qbjax.paper.optima import optima
 from qbjax.paper.store import Columns
 
 if TYPE_CHECKING:
@@ -17,23 +17,20 @@ if TYPE_CHECKING:
 def data(quick: bool) -> Columns:
     """Return tau(gamma_C) on the continuous branch of the fit, with the optimum beside it.
 
-    At F/g = 0.5 the branch of N = 2 and 3 ends and the fit falls onto another one: tau dips below
-    the optimum of the branch there.
+    tau is NaN past the end of a branch. Where the branch ends before tau has a minimum, as it does
+    for N = 2 at F/g = 0.5, the status of the optimum says so.
     """
-    return join([_drive(F_over_g, quick) for F_over_g in (STRONG, INTERMEDIATE, WEAK)])
-
-
-def _drive(F_over_g: float, quick: bool) -> Columns:
-    best = optima(F_over_g, quick, "continuous")
-    scan, tau = np.asarray(best.scan_gamma_C), np.asarray(best.scan_tau)
-    shared: Columns = {
-        "F_over_g": np.array(F_over_g),
-        "N": sizes(F_over_g, quick)[:, None],
-        "gamma_C_optimal": np.asarray(best.gamma_C)[:, None],
-        "tau_optimal": np.asarray(best.tau)[:, None],
+    _, scans = optima(quick)
+    gamma_C = scans["scan_gamma_C"]
+    shared = {
+        "F_over_g": scans["F_over_g"],
+        "N": scans["N"],
+        "gamma_C_optimal": scans["gamma_C"],
+        "tau_optimal": scans["tau"],
+        "status": scans["status"],
     }
-    columns = {name: np.broadcast_to(value, scan.shape).ravel() for name, value in shared.items()}
-    return columns | {"gamma_C": scan.ravel(), "tau": tau.ravel()}
+    columns = {name: np.repeat(value, gamma_C.shape[1]) for name, value in shared.items()}
+    return columns | {"gamma_C": gamma_C.ravel(), "tau": scans["scan_tau"].ravel()}
 
 
 def plot(columns: Columns) -> "Figure":

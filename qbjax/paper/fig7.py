@@ -5,43 +5,53 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qbjax import plotting
+from qbjax.checks import Status
 from qbjax.paper import laws
-from qbjax.paper.grids import INTERMEDIATE, STRONG, WEAK, join, select
-from qbjax.paper.optima import BRANCHES, optima, sizes
+from qbjax.paper.grids import INTERMEDIATE, STRONG, WEAK, select
+from qbjax.paper.optima import BRANCHES, CONTINUOUS, LOWEST, optima
 from qbjax.paper.store import Columns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Branches of the fit as numbers, for the table.
-CONTINUOUS, LOWEST = 0, 1
-_NUMBERS = {"continuous": CONTINUOUS, "lowest": LOWEST}
-
 
 def data(quick: bool) -> Columns:
     """Return tau*, gamma_C* and their `Status` per drive, branch and N."""
-    return join([_branch(F, branch, quick) for F, names in BRANCHES.items() for branch in names])
-
-
-def _branch(F_over_g: float, branch: str, quick: bool) -> Columns:
-    best, N = optima(F_over_g, quick, branch), sizes(F_over_g, quick)
-    return {
-        "F_over_g": np.full(N.size, F_over_g),
-        "branch": np.full(N.size, _NUMBERS[branch]),
-        "N": N,
-        "gamma_C": np.asarray(best.gamma_C),
-        "tau": np.asarray(best.tau),
-        "status": np.asarray(best.status),
-    }
+    return optima(quick)[0]
 
 
 def fit(columns: Columns, F_over_g: float, branch: int = CONTINUOUS) -> tuple[float, float]:
     """Return c and b of tau* = c N^b at one drive, from every N under strong drive, else N <= 4."""
+    used = fitted(columns, F_over_g, branch)
+    return laws.power_law(used["N"], used["tau"])
+
+
+def fitted(columns: Columns, F_over_g: float, branch: int = CONTINUOUS) -> Columns:
+    """Return the rows that a law is fitted to, whatever their status."""
     drive = select(columns, F_over_g=F_over_g, branch=branch)
     sizes = laws.CHARGING_SIZES if F_over_g != STRONG else (1, int(drive["N"].max()))
-    used = laws.within(drive["N"], sizes)
-    return laws.power_law(drive["N"][used], drive["tau"][used])
+    used = laws.within(drive["N"], sizes) & np.isfinite(drive["tau"])
+    return {name: column[used] for name, column in drive.items()}
+
+
+def notes(columns: Columns) -> list[str]:
+    """Return the optima and their status as a table of Markdown."""
+    lines = [
+        "The optima that the laws are fitted to, and their `qbjax.Status` (AMBIGUOUS: the branch "
+        "ends at the optimum; NOT_CONVERGED: tau jumps there, to a minimum that is the best from "
+        "that dephasing rate on). A law through an optimum that is not OK is no better than it.",
+        "",
+        "| F/g | branch | N | g tau* | gamma_C*/g | status |",
+        "|---|---|---|---|---|---|",
+    ]
+    names = ("F_over_g", "branch", "N", "tau", "gamma_C", "status")
+    for F_over_g, branch, N, tau, gamma_C, status in zip(*map(columns.get, names), strict=True):
+        lines.append(
+            f"| {F_over_g:g} | {BRANCHES[int(branch)]} | {N:g} | {tau:.4g} | {gamma_C:.4g} "
+            f"| {Status(int(status)).name} |"
+        )
+    return lines
 
 
 def plot(columns: Columns) -> "Figure":
@@ -77,6 +87,10 @@ def _power_laws(ax: "Axes", drive: Columns, F_over_g: float) -> None:
         c, b = fit(drive, F_over_g, branch)
         law = {f"${c:.3g}\\,N^{{{b:.2f}}}$": lambda N, c=c, b=b: c * N**b}
         plotting.scaling(ax, one["N"], one["tau"], law, names[branch], marker)
+        odd = one["status"] != Status.OK
+        ax.plot(one["N"][odd], one["tau"][odd], "kx", ms=5, mew=0.8, zorder=3)
+    if np.any(drive["status"] != Status.OK):
+        ax.plot([], [], "kx", ms=5, mew=0.8, label="not unique")
     ax.set_xscale("log")
     ax.set_yscale("log")
     plotting.plain_ticks(ax, np.unique(drive["N"]))

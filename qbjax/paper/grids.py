@@ -1,6 +1,7 @@
 """The paper's drives, and grids over drive and battery size that share a few compiled programs."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +14,18 @@ STRONG, INTERMEDIATE, WEAK = 10.0, 0.5, 0.2
 
 Solve = Callable[[qb.StarBattery], dict[str, jax.Array]]
 
-# Sizes between two bounds share a padded size. Up to `_BATCHED` they are solved in one batch;
-# beyond, one by one, for memory.
-_BOUNDS = (16, 64, 256, 512, 1024)
+# Sizes between two bounds share a padded size, and so a program. Up to `_BATCHED` they are solved
+# in one batch; beyond, one by one, for memory.
+_BOUNDS = (64, 256, 1024)
 _BATCHED = 64
+
+# A program at small N runs a few times at most: compiling it takes longer than running it.
+_QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function quickly rather than well."""
+    return jax.jit(function, compiler_options=_QUICKLY)
 
 
 def over_grid(solve: Solve, drives: Sequence[float], sizes: Sequence[int]) -> dict[str, np.ndarray]:
@@ -34,8 +43,9 @@ def over_grid(solve: Solve, drives: Sequence[float], sizes: Sequence[int]) -> di
     Flat columns F_over_g, N and those of `solve`, the size varying fastest.
     """
     F, N = np.asarray(drives, dtype=float), np.asarray(sizes)
-    program = jax.jit(solve)
-    parts = [_bucket(program, F, group) for group in _groups(N)]
+    # At large N it is the other way round.
+    quickly, well = compiled(solve), jax.jit(solve)
+    parts = [_bucket(quickly if group[-1] <= _BATCHED else well, F, group) for group in _groups(N)]
     solved = {name: np.concatenate([p[name] for p in parts], axis=1).ravel() for name in parts[0]}
     grid_F, grid_N = np.meshgrid(F, N, indexing="ij")
     return {"F_over_g": grid_F.ravel(), "N": grid_N.ravel()} | solved
@@ -62,8 +72,3 @@ def select(columns: dict[str, np.ndarray], **values: float) -> dict[str, np.ndar
     """Return the rows of a table in which the named columns have these values."""
     mask = np.all([columns[name] == value for name, value in values.items()], axis=0)
     return {name: column[mask] for name, column in columns.items()}
-
-
-def join(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Return the tables below each other."""
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -14,7 +14,13 @@ from qbjax.paper.claims import Claim
 from qbjax.paper.store import write_atomic
 
 
-def write(out: Path, claims: Sequence[Claim], figures: Mapping[str, str], quick: bool) -> None:
+def write(
+    out: Path,
+    claims: Sequence[Claim],
+    figures: Mapping[str, str],
+    notes: Mapping[str, Sequence[str]],
+    quick: bool,
+) -> None:
     """Write claims.json and report.md.
 
     Parameters
@@ -25,11 +31,13 @@ def write(out: Path, claims: Sequence[Claim], figures: Mapping[str, str], quick:
         The lines of the table.
     figures
         What each figure shows, by the name of its files.
+    notes
+        What else there is to say of each, in lines of Markdown.
     quick
         Whether the figures stop at small N.
     """
     write_atomic(out / "claims.json", (json.dumps(as_json(claims), indent=2) + "\n").encode())
-    write_atomic(out / "report.md", _markdown(claims, figures, quick).encode())
+    write_atomic(out / "report.md", _markdown(claims, figures, notes, quick).encode())
 
 
 def as_json(claims: Sequence[Claim]) -> list[dict[str, object]]:
@@ -42,7 +50,12 @@ def as_json(claims: Sequence[Claim]) -> list[dict[str, object]]:
     return lines
 
 
-def _markdown(claims: Sequence[Claim], figures: Mapping[str, str], quick: bool) -> str:
+def _markdown(
+    claims: Sequence[Claim],
+    figures: Mapping[str, str],
+    notes: Mapping[str, Sequence[str]],
+    quick: bool,
+) -> str:
     verdicts = Counter(claim.agrees for claim in claims)
     tally = ", ".join(f"{verdicts[verdict]} {verdict}" for verdict in ("yes", "within", "no"))
     sizes = ", small N only (--quick)" if quick else ""
@@ -63,6 +76,7 @@ def _markdown(claims: Sequence[Claim], figures: Mapping[str, str], quick: bool) 
     ]
     for name, title in figures.items():
         lines += [f"### {title}", "", f"![{title}]({name}.png)", "", f"Data: `{name}.csv`.", ""]
+        lines += [*notes[name], ""] if notes[name] else []
     return "\n".join(lines)
 
 

@@ -1,7 +1,8 @@
 """Files of a reproduction: written whole or not at all, and recognised when they are up to date.
 
 A figure is a table of columns in a CSV file, under one comment line of JSON that says what made it,
-and its pictures. The table is written last: where it stands with the right header, all of it does.
+and its pictures. The old pictures go before a new table comes, so that a picture beside a table was
+drawn from it: where the table has the right header and the pictures are there, all is up to date.
 """
 
 import io
@@ -68,7 +69,12 @@ def header(name: str, quick: bool) -> dict[str, object]:
 
 
 def write_table(path: Path, columns: Columns, made_by: dict[str, object]) -> None:
-    """Write columns of numbers as CSV, under a comment line that says what made them."""
+    """Write columns of numbers as CSV, under a comment line that says what made them.
+
+    Pictures of the table that stood there before are removed first.
+    """
+    for picture in pictures(path):
+        picture.unlink(missing_ok=True)
     lines = [f"# {json.dumps(made_by)}", ",".join(columns)]
     rows = np.stack([np.asarray(c, dtype=float) for c in columns.values()], axis=1)
     # repr is the shortest text that reads back as the same number.

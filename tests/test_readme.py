@@ -1,0 +1,90 @@
+"""What the README and the docstrings show is what happens."""
+
+import contextlib
+import doctest
+import importlib
+import io
+import pkgutil
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import qbjax
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+# Commands of the README that .ci/run does not run as they stand, and the part of it that does.
+IN_OTHER_WORDS = {
+    "pip install .": "pip install --quiet .",
+    "pip install '.[test]'": "pip install --quiet '.[test]'",
+}
+# Every fenced block: its language, its text, and the block of text right below it.
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$(?:\n+```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
+LANGUAGES = {"python", "bash", "text"}
+# qbjax.__main__ runs the command line when it is imported.
+MODULES = sorted(
+    m.name
+    for m in pkgutil.walk_packages(qbjax.__path__, "qbjax.")
+    if not m.name.endswith("__main__")
+)
+
+
+def blocks(language):
+    return [match for match in BLOCK.finditer(README) if match[1] == language]
+
+
+def test_python_blocks_print_what_the_readme_says():
+    namespace = {}
+    for block in blocks("python"):
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(block[2], namespace)
+        if block[3] is not None:
+            assert printed.getvalue() == block[3]
+
+
+def test_python_example_is_there():
+    assert len(blocks("python")) >= 3
+
+
+def test_blocks_have_a_known_language():
+    fences = re.findall(r"^```(.*)$", README, re.MULTILINE)
+    assert set(fences[::2]) <= LANGUAGES
+    assert set(fences[1::2]) == {""}
+
+
+def test_shell_blocks_run_in_ci():
+    ci_lines = [shlex.split(line, comments=True) for line in ci_run().splitlines()]
+    words = [word for line in ci_lines for word in line]
+    commands = [
+        command.strip()
+        for block in blocks("bash")
+        for line in block[2].splitlines()
+        for command in line.split("&&")
+    ]
+    assert len(commands) == 4
+    for command in commands:
+        wanted = shlex.split(IN_OTHER_WORDS.get(command, command))
+        windows = (words[i : i + len(wanted)] for i in range(len(words)))
+        assert wanted in windows, command
+
+
+def ci_run():
+    return (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_links_lead_to_files():
+    for target in re.findall(r"\]\((?!http)([^)]+)\)", README):
+        assert (ROOT / target).is_file(), target
+
+
+def test_version_of_the_picture_is_known():
+    assert f"qbjax {qbjax.__version__}" in README
+
+
+@pytest.mark.parametrize("name", ["qbjax", *MODULES])
+def test_docstring_examples(name):
+    module = importlib.import_module(name)
+    assert doctest.testmod(module).failed == 0
