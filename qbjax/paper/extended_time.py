@@ -123,12 +123,14 @@ def plot(columns: Columns) -> "Figure":
                 _mark(share, 16, F_over_g, f"C{i}", "right")
         everything.set_yscale("symlog", linthresh=1)
         everything.axhline(1, color="0.7", lw=0.5)
-        everything.text(1000, 0.93, "linear below 1", size=6.5, ha="right", va="top", color="0.5")
+        low, high = everything.get_ylim()
+        everything.set_ylim(low, 20 * high)
         time.plot([], [], "k--", lw=0.8, label=r"$1/(2\sigma_{\min})$")
         time.set(xlim=(0.9, 1100), ylim=(0, 4))
         share.set_ylabel(r"share of slow modes in $1 - E_B/E_B(\infty)$")
         for ax in (everything, time):
             ax.set_ylabel(r"$\log_{10}\,(g\,\tau^*)$")
+        everything.set_ylabel(r"$\log_{10}\,(g\,\tau^*)$, linear below 1")
         for ax in axes[0]:
             ax.set_xscale("log")
             ax.set_xlabel("number of qubits $N$")
@@ -154,7 +156,7 @@ def _mark(ax: "Axes", multiple: int, F_over_g: float, colour: str, side: str) ->
     ax.axvline(N, color=colour, ls=":", lw=0.8)
     ax.text(
         N,
-        0.6,
+        0.3,
         f"${multiple}\\,(F/g)^2$",
         transform=ax.get_xaxis_transform(),
         rotation=90,

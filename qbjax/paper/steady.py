@@ -11,7 +11,6 @@ from qbjax.paper import laws
 from qbjax.paper.grids import INTERMEDIATE, STRONG, WEAK, over_grid
 from qbjax.paper.store import Columns
 
-
 _LOCK = threading.Lock()
 
 
