@@ -67,7 +67,7 @@ def energy_rate(model: StarBattery, spectrum: Sectors, min_weight: ArrayLike) ->
     """Return the slowest rate among the modes of E_B(t) above `min_weight` of the largest one."""
     weights = jnp.abs(energy_weights(model, spectrum))
     included = (weights >= min_weight * jnp.max(weights)) & (weights > 0)
-    return _slowest(model, spectrum, jnp.zeros_like(included), included)
+    return _slowest(model, spectrum, None, included)
 
 
 def energy_weights(model: StarBattery, spectrum: Sectors) -> jax.Array:
@@ -81,7 +81,7 @@ def energy_weights(model: StarBattery, spectrum: Sectors) -> jax.Array:
 
 
 def _slowest(
-    model: StarBattery, spectrum: Sectors, with_minus: jax.Array, with_plus: jax.Array
+    model: StarBattery, spectrum: Sectors, with_minus: jax.Array | None, with_plus: jax.Array
 ) -> SlowestRate:
     """Minimise over the oscillators of frequency omega_-, omega_+ in the masks (levels, levels)."""
     minus, plus = sectors.frequencies(spectrum)
@@ -96,12 +96,14 @@ def _slowest(
     log_plus = _log_where(with_plus & ~lost & ~known, plus)
     log_twice = jnp.log(2.0) + spectrum.log_smallest
     log_plus = jnp.where(with_plus & known, log_twice, log_plus)
-    log_minus = _log_where(with_minus & ~lost, minus)
-    log_omega = jnp.minimum(jnp.min(log_plus), jnp.min(log_minus))
+    lowest = log_plus
+    if with_minus is not None:
+        lowest = jnp.minimum(log_plus, _log_where(with_minus & ~lost, minus))
+    log_omega = jnp.min(lowest)
     if model.Delta_C is None:
         log_rate = _log_damping(log_omega, model.gamma_C)
     else:
-        off_diagonal = jnp.isfinite(jnp.minimum(log_plus, log_minus)) & (k[:, None] != k)
+        off_diagonal = jnp.isfinite(lowest) & (k[:, None] != k)
         log_rate = jnp.minimum(
             _log_diagonal(jnp.diagonal(log_plus), model.gamma_C, model.Delta_C),
             _log_off_diagonal(off_diagonal, minus, plus, model.gamma_C, model.Delta_C),

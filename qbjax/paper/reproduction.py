@@ -38,6 +38,8 @@ _FIGURES: dict[str, tuple[str, str, ModuleType]] = {
 FIGURES = tuple(_FIGURES)
 # The longest first; Fig. 7, which shares its optima with Fig. 6, when they are there.
 _ORDER = ("6", "4", "5", "2", "3", "time", "ratio", "7")
+# Those that reach N = 1000 and more, unless quick.
+_LARGE = ("ratio", "time")
 # What the report says of a figure's data, in lines of Markdown.
 _NOTES = {"7": fig7.notes, "time": extended_time.notes}
 
@@ -114,24 +116,32 @@ def reproduce(
 def _compute_all(
     directory: Path, names: list[str], quick: bool, force: bool, progress: bool
 ) -> dict[str, bool]:
-    """Bring the tables up to date, two at a time: most of the time is compilation, on one core."""
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        futures = {
-            pool.submit(_compute, directory, name, quick, force): name
-            for name in sorted(names, key=_ORDER.index)
-        }
-        # disable=None asks tqdm to show nothing where standard error is no terminal.
-        hidden = None if progress else True
+    """Bring the tables up to date and tell which were computed.
+
+    Small tables two at a time, since most of their time is compilation on one core; large ones
+    alone, since their eigensolver takes both cores and two at once would fight over them.
+    """
+    done: dict[str, bool] = {}
+    small = [n for n in sorted(names, key=_ORDER.index) if quick or n not in _LARGE]
+    # disable=None asks tqdm to show nothing where standard error is no terminal.
+    hidden = None if progress else True
+    with (
+        ThreadPoolExecutor(max_workers=2) as pool,
+        tqdm(total=len(names), desc="reproduce", unit="figure", disable=hidden) as bar,
+    ):
+        futures = {pool.submit(_compute, directory, n, quick, force): n for n in small}
         try:
-            with tqdm(total=len(names), desc="reproduce", unit="figure", disable=hidden) as bar:
-                for future in as_completed(futures):
-                    future.result()
-                    bar.set_postfix_str(_FIGURES[futures[future]][1])
-                    bar.update()
+            for future in as_completed(futures):
+                done[futures[future]] = future.result()
+                bar.update()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return {name: future.result() for future, name in futures.items()}
+        for name in names:
+            if name not in small:
+                done[name] = _compute(directory, name, quick, force)
+                bar.update()
+    return done
 
 
 def _compute(directory: Path, name: str, quick: bool, force: bool) -> bool:
