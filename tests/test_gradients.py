@@ -101,6 +101,7 @@ def test_derivatives_on_resonance(resonant):
     assert np.all(np.abs(resonant[0][: len(RESONANT), 5:]).max(axis=(1, 2)) > 1e-3)
 
 
+@pytest.mark.slow
 def test_derivatives_with_detuning(detuned):
     assert_agree(detuned, len(DETUNED))
     assert np.all(np.abs(detuned[0][: len(DETUNED), 5:, 3]).max(axis=1) > 1e-6)
@@ -111,7 +112,7 @@ def test_derivatives_of_large_steady_states_with_detuning(detuned_steady):
     assert_agree(detuned_steady, 3)
 
 
-@pytest.mark.parametrize("charger", ["resonant", "detuned"])
+@pytest.mark.parametrize("charger", ["resonant", pytest.param("detuned", marks=pytest.mark.slow)])
 def test_derivatives_are_finite_at_awkward_points(charger, request):
     forward, reverse, difference = request.getfixturevalue(charger)
     assert np.all(np.isfinite(forward))
@@ -121,6 +122,7 @@ def test_derivatives_are_finite_at_awkward_points(charger, request):
     assert_agree([d[:, smooth] for d in (forward, reverse, difference)], len(forward))
 
 
+@pytest.mark.slow
 def test_derivatives_that_are_known(detuned):
     forward = detuned[0][: len(DETUNED)]
     energy, time, states = forward[:, 0], forward[:, 1], forward[:, 2:5]

@@ -101,7 +101,7 @@ def test_extended_range_in_groups_is_one_by_one():
 
 
 def test_growth_of_the_charging_time():
-    columns = over_grid(extended_time._solve, [0.5, 10.0], [4, 8, 16, 32, 60, 64])
+    columns = over_grid(extended_time._solve, [0.5, 2.0, 3.0, 10.0], [4, 8, 16, 32, 60, 64])
     found = {c.claim: c for c in claims_room.claims({"time": _with_weak(columns)})}
     assert found["tau* follows a power law at F/g = 0.5"].agrees == "no"
     exponent = float(found["exponent of tau* ~ N^b at F/g = 10, N = 1...64, by decay rate"].qbjax)
