@@ -20,6 +20,7 @@ from helpers import (
 )
 
 import qbjax as qb
+from qbjax import steady
 
 SIZES = np.arange(1, 65)
 DRIVES = np.geomspace(0.05, 50, 8)
@@ -126,13 +127,25 @@ def test_the_evidence_of_the_grid_is_sound(grid):
         assert np.linalg.eigvalsh(rho)[0] > -1e-14
 
 
-def test_the_residual_is_that_of_the_liouvillian(grid):
+def test_the_steady_state_is_in_the_null_space_of_the_liouvillian(grid):
     _, ss = grid
     for N in (1, 3):
         rho = np.asarray(ss.rho[N - 1, 3, :, : N + 1, :, : N + 1])
         for delta in (0.0, 0.8):
             L = liouvillian(N, DRIVES[3], 1.0, 0.7, delta)
             np.testing.assert_allclose(L @ rho.ravel(), 0, atol=1e-14)
+
+
+def test_the_residual_is_that_of_the_liouvillian():
+    # On a state that is not steady, where neither vanishes.
+    N, F = 3, 0.8
+    blocks = np.random.default_rng(3).normal(size=(2, N + 1, N + 1))
+    ground, excited = blocks @ blocks.swapaxes(1, 2)
+    rho = np.zeros((2, N + 1, 2, N + 1))
+    rho[0, :, 0], rho[1, :, 1] = ground, excited
+    expected = np.abs(liouvillian(N, F, 1.0, 0.7, 0.0) @ rho.ravel()).max() / ground.max()
+    found = steady._residual(qb.StarBattery(N=N, F=F), jnp.asarray(ground), jnp.asarray(excited))
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("N", [1, 9, 64])
