@@ -20,13 +20,16 @@ import jax
 if os.environ.get("QBJAX_ENABLE_X64", "1") != "0":
     jax.config.update("jax_enable_x64", True)
 
+from qbjax.chargers import cavity, qubit, spin
 from qbjax.charging import ChargingTime, charging_time, decay_rate
 from qbjax.checks import ArgumentError, SolveError, Status
 from qbjax.dephasing import OptimalDephasing, optimal_dephasing
 from qbjax.evolve import Trajectory, evolve
 from qbjax.models import StarBattery
+from qbjax.pulses import PiecewiseConstant, Pulse
 from qbjax.states import fidelity, purity
 from qbjax.steady import SteadyState, steady_state
+from qbjax.terms import J_minus, J_plus, J_z, Jump, Term, excitations, identity
 from qbjax.thermo import (
     average_power,
     capacity,

@@ -1,5 +1,9 @@
-"""The charger-battery models: named physical parameters, checked once, as JAX pytrees."""
+"""The charger-battery models: named physical parameters, checked once, as JAX pytrees.
 
+A model turns into terms (`terms`), and the solvers of the general master equation know only those.
+"""
+
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -9,21 +13,28 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from qbjax.checks import is_concrete, require
+from qbjax.chargers import Charger, qubit
+from qbjax.checks import ArgumentError, is_concrete, require, require_choice
 from qbjax.dicke import lowering_elements
+from qbjax.pulses import at_time, is_pulse
+from qbjax.terms import J_minus, J_plus, J_z, Jump, Term, excitations, total
+
+Parameter = Any  # an array, or a Pulse or PiecewiseConstant
 
 
 class StarBattery(eqx.Module):
-    r"""N battery qubits around one driven, dephased charger qubit: Eqs. (1)-(2) of the paper.
+    r"""N battery qubits around one driven charger, with dephasing and other losses.
 
     In the frame rotating at omega_d, with the charger basis (|g>, |e>) and the Dicke ladder |n>,
 
         H = Delta_C |e><e| + Delta_B n + sigma^+ (x) K + sigma^- (x) K^T,
         K = F + (g / sqrt(N)) J_-,
 
-    and pure dephasing of the charger at rate gamma_C (jump operator |e><e|, as in Eq. (2): the
-    coherences between |g> and |e> decay at gamma_C / 2). All parameters are frequencies in the
-    same unit; with hbar = 1, times come in its inverse and energies in the unit of omega_B.
+    and pure dephasing of the charger at rate gamma_C (jump operator |e><e|, as in Eq. (2) of the
+    paper: the coherences between |g> and |e> decay at gamma_C / 2). That is all of Eqs. (1)-(2).
+    The other parameters are absent by default: None makes no term, 0.0 makes one that is zero. All
+    parameters are frequencies in the same unit; with hbar = 1, times come in its inverse and
+    energies in the unit of omega_B.
 
     Parameters
     ----------
@@ -39,19 +50,35 @@ class StarBattery(eqx.Module):
     omega_B
         Frequency of the battery qubits, positive.
     omega_C, omega_d
-        Frequencies of the charger and of the drive. None, the default, means equal to omega_B
-        and leaves the detuning out of the model altogether.
+        Frequencies of the charger and of the drive. None means equal to omega_B and leaves the
+        detuning out of the model altogether. Delta_C = omega_C - omega_d, Delta_B = omega_B -
+        omega_d.
+    kappa, nbar
+        Relaxation rate of the charger and the thermal occupation of its bath, not negative: the
+        jumps sigma^- at kappa (nbar + 1) and sigma^+ at kappa nbar.
+    Gamma_down, Gamma_up, Gamma_z
+        Rates of collective decay, pumping and dephasing of the battery, not negative: the jumps
+        J_-, J_+ and J_z.
+    charger
+        `qbjax.qubit()`, `qbjax.cavity(levels)` or `qbjax.spin(S)`. The lowering operator of the
+        charger stands for sigma^-, its excitations for |e><e|.
+    frame
+        "rotating", or "lab": H is that of the resting frame, with the drive turning at omega_d.
+    hamiltonian, jumps
+        Terms of your own: `qbjax.Term` (their sum must be Hermitian) and `qbjax.Jump`.
     N_max
         Padded size: arrays have N_max + 1 ladder levels, and one compiled program serves every
         N <= N_max. Defaults to N where N is an int.
 
-    Parameters that are arrays are broadcast together into a batch of models, which the functions of
-    qbjax take as it stands and `jax.vmap` maps over.
+    F, g, the rates and omega_C, omega_d may be a `qbjax.Pulse` or `qbjax.PiecewiseConstant` of
+    time. Parameters that are arrays are broadcast together into a batch of models, which the
+    functions of qbjax take as it stands and `jax.vmap` maps over.
 
     Raises
     ------
     ArgumentError
-        Where a parameter is out of its range (values that are traced are not looked at).
+        Where a parameter is out of its range (values that are traced are not looked at), or a term
+        does not fit the charger or is not Hermitian.
 
     Examples
     --------
@@ -64,48 +91,94 @@ class StarBattery(eqx.Module):
     """
 
     N: jax.Array
-    F: jax.Array
-    g: jax.Array
-    gamma_C: jax.Array
+    F: Parameter
+    g: Parameter
+    gamma_C: Parameter
     omega_B: jax.Array
-    omega_C: jax.Array | None
-    omega_d: jax.Array | None
+    omega_C: Parameter | None
+    omega_d: Parameter | None
+    kappa: Parameter | None
+    nbar: Parameter | None
+    Gamma_down: Parameter | None
+    Gamma_up: Parameter | None
+    Gamma_z: Parameter | None
+    hamiltonian: tuple[Term, ...]
+    jumps: tuple[Jump, ...]
+    charger: Charger = eqx.field(static=True)
+    frame: str = eqx.field(static=True)
     N_max: int = eqx.field(static=True)
 
     def __init__(
         self,
         N: ArrayLike,
-        F: ArrayLike,
-        g: ArrayLike = 1.0,
-        gamma_C: ArrayLike = 1.0,
+        F: Parameter,
+        g: Parameter = 1.0,
+        gamma_C: Parameter = 1.0,
         omega_B: ArrayLike = 1.0,
-        omega_C: ArrayLike | None = None,
-        omega_d: ArrayLike | None = None,
+        omega_C: Parameter | None = None,
+        omega_d: Parameter | None = None,
         *,
+        kappa: Parameter | None = None,
+        nbar: Parameter | None = None,
+        Gamma_down: Parameter | None = None,
+        Gamma_up: Parameter | None = None,
+        Gamma_z: Parameter | None = None,
+        charger: Charger | None = None,
+        frame: str = "rotating",
+        hamiltonian: tuple[Term, ...] = (),
+        jumps: tuple[Jump, ...] = (),
         N_max: int | None = None,
     ):
         """Check the parameters and broadcast them together."""
         self.N_max = _padded_size(N, N_max)
-        named: dict[str, ArrayLike | None] = {
+        self.charger = qubit() if charger is None else charger
+        require(isinstance(self.charger, Charger), "charger", "a qbjax charger", charger)
+        require_choice(frame, "frame", ("rotating", "lab"))
+        self.frame = frame
+        require(not is_pulse(omega_B), "omega_B", "constant in time", omega_B)
+        fixed = frame == "rotating" or not is_pulse(omega_d)
+        require(fixed, "omega_d", "constant in time in the lab frame", omega_d)
+        require(nbar is None or kappa is not None, "nbar", "given together with kappa", nbar)
+        named: dict[str, Parameter | None] = {
             "F": F,
             "g": g,
             "gamma_C": gamma_C,
             "omega_B": omega_B,
+            "omega_C": omega_C,
+            "omega_d": omega_d,
+            "kappa": kappa,
+            "nbar": nbar,
+            "Gamma_down": Gamma_down,
+            "Gamma_up": Gamma_up,
+            "Gamma_z": Gamma_z,
         }
-        named |= {"omega_C": omega_C, "omega_d": omega_d}
-        arrays = {k: _real(k, v) for k, v in named.items() if v is not None}
-        for name in ("gamma_C", "omega_B"):
-            _check_range(name, arrays[name], strict=name == "omega_B")
-        shape = jnp.broadcast_shapes(jnp.shape(N), *(a.shape for a in arrays.values()))
+        arrays = {k: _real(k, v) for k, v in named.items() if v is not None and not is_pulse(v)}
+        for name in _RATES & arrays.keys():
+            _check_range(name, arrays[name], strict=False)
+        _check_range("omega_B", arrays["omega_B"], strict=True)
+        own = _own(hamiltonian, "hamiltonian", Term), _own(jumps, "jumps", Jump)
+        factors = [term.coefficient for term in own[0]] + [jump.rate for jump in own[1]]
+        shape = jnp.broadcast_shapes(
+            jnp.shape(N),
+            *(a.shape for a in arrays.values()),
+            *(jnp.shape(factor) for factor in factors if not is_pulse(factor)),
+        )
         self.N = jnp.broadcast_to(jnp.asarray(N), shape)
-        for name in named:
-            value = arrays.get(name)
-            setattr(self, name, None if value is None else jnp.broadcast_to(value, shape))
+        for name, value in named.items():
+            if name in arrays:
+                setattr(self, name, jnp.broadcast_to(arrays[name], shape))
+            else:
+                setattr(self, name, _shared(value, shape))
+        self.hamiltonian = tuple(_spread(term, "coefficient", shape) for term in own[0])
+        self.jumps = tuple(_spread(jump, "rate", shape) for jump in own[1])
+        _check_terms(self, "hamiltonian", self.hamiltonian)
+        for jump in self.jumps:
+            _check_terms(self, "jumps", jump.terms)
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
         """The shape of the batch; () for one model."""
-        return self.F.shape
+        return self.N.shape
 
     @property
     def levels(self) -> int:
@@ -115,20 +188,75 @@ class StarBattery(eqx.Module):
     @property
     def Delta_C(self) -> jax.Array | None:
         """Charger detuning omega_C - omega_d; None where the model leaves it out."""
-        if self.omega_C is None and self.omega_d is None:
-            return None
-        charger = self.omega_B if self.omega_C is None else self.omega_C
-        return charger - (self.omega_B if self.omega_d is None else self.omega_d)
+        return self.detunings(0.0)[0]
 
     @property
     def Delta_B(self) -> jax.Array | None:
         """Battery detuning omega_B - omega_d; None where the model leaves it out."""
-        return None if self.omega_d is None else self.omega_B - self.omega_d
+        return self.detunings(0.0)[1]
+
+    def detunings(self, t: ArrayLike) -> tuple[jax.Array | None, jax.Array | None]:
+        """Return Delta_C and Delta_B at a time; None where the model leaves one out."""
+        if self.omega_C is None and self.omega_d is None:
+            return None, None
+        drive = self.omega_B if self.omega_d is None else at_time(self.omega_d, t)
+        charger = self.omega_B if self.omega_C is None else at_time(self.omega_C, t)
+        return charger - drive, None if self.omega_d is None else self.omega_B - drive
 
     @property
     def couplings(self) -> jax.Array:
         """Superdiagonal of K: <n-1|K|n> = g sqrt(n (N - n + 1) / N), shape (levels,)."""
         return self.g / jnp.sqrt(self.N) * lowering_elements(self.N, self.levels)
+
+    @property
+    def depends_on_time(self) -> bool:
+        """Whether the equation of motion does: a pulse, or the drive in the lab frame."""
+        leaves = jax.tree.leaves(self, is_leaf=is_pulse)
+        return self.frame == "lab" or any(is_pulse(leaf) for leaf in leaves)
+
+
+def terms(model: StarBattery, t: ArrayLike) -> tuple[tuple[Term, ...], tuple[Jump, ...]]:
+    """Return the terms of the Hamiltonian and the jumps of one model at a time.
+
+    Absent parameters make no term. The dephasing jump counts excitations from the middle of the
+    charger's ladder, which is the same equation.
+    """
+    charger = model.charger
+    lower, raise_ = charger.lowering, charger.lowering.T
+    F, g = at_time(model.F, t), at_time(model.g, t) / jnp.sqrt(model.N)
+    if model.frame == "lab":
+        drive = model.omega_B if model.omega_d is None else model.omega_d
+        absent = model.omega_C is None
+        Delta_C = model.omega_B if absent else at_time(model.omega_C, t)
+        Delta_B, turned = model.omega_B, jnp.exp(-1j * drive * t)
+    else:
+        (Delta_C, Delta_B), turned = model.detunings(t), 1.0
+    hamiltonian = [
+        Term(F * turned, raise_),
+        Term(F * jnp.conj(turned), lower),
+        Term(g, raise_, J_minus),
+        Term(g, lower, J_plus),
+    ]
+    if Delta_C is not None:
+        hamiltonian.append(Term(Delta_C, charger.excitations))
+    if Delta_B is not None:
+        hamiltonian.append(Term(Delta_B, battery=excitations))
+    jumps = [Jump(at_time(model.gamma_C, t), Term(1.0, charger.inversion))]
+    if model.kappa is not None:
+        kappa = at_time(model.kappa, t)
+        nbar = None if model.nbar is None else at_time(model.nbar, t)
+        jumps.append(Jump(kappa if nbar is None else kappa * (nbar + 1), Term(1.0, lower)))
+        if nbar is not None:
+            jumps.append(Jump(kappa * nbar, Term(1.0, raise_)))
+    for rate, battery in (
+        (model.Gamma_down, J_minus),
+        (model.Gamma_up, J_plus),
+        (model.Gamma_z, J_z),
+    ):
+        if rate is not None:
+            jumps.append(Jump(at_time(rate, t), Term(1.0, battery=battery)))
+    own = tuple(Jump(at_time(jump.rate, t), *jump.terms) for jump in model.jumps)
+    return (*hamiltonian, *model.hamiltonian), (*jumps, *own)
 
 
 def over_batch(solve: Callable[..., Any], model: StarBattery, *shared: Any) -> Any:
@@ -136,6 +264,52 @@ def over_batch(solve: Callable[..., Any], model: StarBattery, *shared: Any) -> A
     for _ in model.batch_shape:
         solve = jax.vmap(solve, in_axes=(0,) + (None,) * len(shared))
     return solve(model, *shared)
+
+
+_RATES = {"gamma_C", "kappa", "nbar", "Gamma_down", "Gamma_up", "Gamma_z"}
+
+
+def _own(terms: Any, name: str, kind: type) -> tuple[Any, ...]:
+    """Return terms of the user's own as a tuple; a single one stands for itself."""
+    found = (terms,) if isinstance(terms, kind) else tuple(terms)
+    good = all(isinstance(term, kind) for term in found)
+    require(good, name, f"a sequence of qbjax.{kind.__name__}", terms)
+    return found
+
+
+def _shared(value: Any, shape: tuple[int, ...]) -> Any:
+    """Return a pytree whose leaves have the batch axes in front, the same for every member."""
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, shape + jnp.shape(leaf)), value)
+
+
+def _spread(term: Any, name: str, shape: tuple[int, ...]) -> Any:
+    """Return a term or jump with batch axes; the factor of that name may have them already."""
+    factor = getattr(term, name)
+    if is_pulse(factor):
+        return _shared(term, shape)
+    where = operator.attrgetter(name)
+    return eqx.tree_at(where, _shared(term, shape), jnp.broadcast_to(factor, shape))
+
+
+def _check_terms(model: StarBattery, name: str, found: tuple[Term, ...]) -> None:
+    """Refuse terms of the wrong size, and a Hamiltonian that is not Hermitian."""
+    d_c, levels = model.charger.levels, model.levels
+    for term in found:
+        size = term.charger_levels
+        wanted = f"terms whose charger matrix has {d_c} levels, as the charger"
+        require(size in (None, d_c), name, wanted, f"one of {size} levels")
+        if callable(term.battery):
+            continue
+        sizes = {band.shape[-1] for band in term.battery.values()}
+        wanted = f"terms whose battery matrix has N_max + 1 = {levels} levels"
+        require(sizes <= {levels}, name, wanted, f"one of {sizes} levels")
+    if name == "hamiltonian" and found and is_concrete(model):
+        first = (0,) * len(model.batch_shape)
+        terms, N = jax.tree.map(lambda leaf: leaf[first], (found, model.N))
+        matrix = np.asarray(total(terms, 0.0, d_c, N, levels).dense(d_c, levels))
+        skew = np.max(np.abs(matrix - matrix.conj().T))
+        wanted = "Hermitian (add the conjugate of each term that is not)"
+        require(skew <= 1e-12 * np.max(np.abs(matrix)), name, wanted, f"off by {skew:.6g}")
 
 
 def _padded_size(N: ArrayLike, N_max: int | None) -> int:

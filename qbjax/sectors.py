@@ -25,6 +25,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from qbjax import dicke
+from qbjax.chargers import qubit
+from qbjax.checks import ArgumentError
 from qbjax.models import StarBattery
 
 
@@ -55,6 +57,33 @@ class Sectors(eqx.Module):
     smallest: jax.Array
     log_smallest: jax.Array
     norm: jax.Array
+
+
+def obstacle(model: StarBattery) -> str | None:
+    """Say what in the model's structure the exact solution cannot take; None where it applies.
+
+    Only what is there counts, not its value, so the answer is the same for traced parameters.
+    """
+    for name in ("omega_d", "kappa", "nbar", "Gamma_down", "Gamma_up", "Gamma_z"):
+        if getattr(model, name) is not None:
+            return f"`{name}` is given"
+    for name in ("hamiltonian", "jumps"):
+        if getattr(model, name):
+            return f"`{name}` has terms"
+    if model.charger != qubit():
+        return f"the charger is a {model.charger.name} of {model.charger.levels} levels"
+    if model.depends_on_time:
+        return "the Hamiltonian or a rate depends on time"
+    return None
+
+
+def require_exact(model: StarBattery, what: str) -> None:
+    """Raise `ArgumentError` where the exact solution does not apply."""
+    found = obstacle(model)
+    if found is not None:
+        raise ArgumentError(
+            f"Argument `model` must be dephasing on battery resonance alone for {what}, but {found}."
+        )
 
 
 def diagonalise(model: StarBattery) -> Sectors:

@@ -1,0 +1,88 @@
+"""What charges the battery: a qubit, a cavity mode or a spin, as a ladder of levels."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from qbjax.checks import require
+
+
+@dataclass(frozen=True)
+class Charger:
+    """A charger with levels c = 0 ... levels - 1 that its lowering operator connects in a row.
+
+    It stands where the paper has its qubit: the drive and the battery couple to `lowering` and its
+    adjoint, detuning and dephasing to the excitations c.
+
+    Attributes
+    ----------
+    name
+        "qubit", "cavity" or "spin".
+    levels
+        Number of levels.
+    elements
+        <c - 1|lowering|c> for c = 1 ... levels - 1.
+    truncated
+        Whether the levels are a cut through an infinite ladder, so that a population of the topmost
+        one means that the cut is too low.
+    """
+
+    name: str
+    levels: int
+    elements: tuple[float, ...]
+    truncated: bool = False
+
+    @property
+    def lowering(self) -> np.ndarray:
+        """The lowering operator, shape (levels, levels): sigma^-, a or S_-."""
+        return np.diag(self.elements, 1)
+
+    @property
+    def excitations(self) -> np.ndarray:
+        """The number of excitations as an operator, shape (levels, levels): |e><e| of a qubit."""
+        return np.diag(np.arange(self.levels, dtype=float))
+
+    @property
+    def inversion(self) -> np.ndarray:
+        """The excitations counted from the middle of the ladder: half of sigma_z for a qubit.
+
+        As a dephasing jump it gives the same equation as `excitations`; for a qubit its square is
+        a multiple of one, which keeps the effective Hamiltonian normal.
+        """
+        return self.excitations - (self.levels - 1) / 2 * np.eye(self.levels)
+
+
+def qubit() -> Charger:
+    """Return the charger of the paper, with the levels |g>, |e>."""
+    return Charger("qubit", 2, (1.0,))
+
+
+def cavity(levels: int) -> Charger:
+    """Return a cavity mode cut to a number of levels, at least 2: a driven Tavis-Cummings battery.
+
+    Examples
+    --------
+    >>> import qbjax as qb
+    >>> print(qb.cavity(3).lowering.round(3))
+    [[0.    1.    0.   ]
+     [0.    0.    1.414]
+     [0.    0.    0.   ]]
+    """
+    whole = isinstance(levels, int | np.integer) and not isinstance(levels, bool)
+    require(whole and levels >= 2, "levels", "an integer of at least 2", levels)
+    return Charger("cavity", int(levels), tuple(math.sqrt(c) for c in range(1, levels)), True)
+
+
+def spin(S: float) -> Charger:
+    """Return a spin of length S = 1/2, 1, 3/2, ..., with <m-1|S_-|m> = sqrt((S+m)(S-m+1)).
+
+    Examples
+    --------
+    >>> import qbjax as qb
+    >>> qb.spin(0.5).elements
+    (1.0,)
+    """
+    require(2 * S == int(2 * S) and S > 0, "S", "a positive multiple of 1/2", S)
+    levels = int(2 * S) + 1
+    return Charger("spin", levels, tuple(math.sqrt(c * (levels - c)) for c in range(1, levels)))
