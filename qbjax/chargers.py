@@ -83,6 +83,6 @@ def spin(S: float) -> Charger:
     >>> qb.spin(0.5).elements
     (1.0,)
     """
-    require(2 * S == int(2 * S) and S > 0, "S", "a positive multiple of 1/2", S)
+    require(int(2 * S) == 2 * S and S > 0, "S", "a positive multiple of 1/2", S)
     levels = int(2 * S) + 1
     return Charger("spin", levels, tuple(math.sqrt(c * (levels - c)) for c in range(1, levels)))

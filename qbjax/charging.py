@@ -31,7 +31,6 @@ from qbjax.curves import Curve, charging_curve, energy_modes
 from qbjax.models import StarBattery, over_batch
 from qbjax.sectors import Sectors
 from qbjax.settling import log_settling_time
-from qbjax.steady import require_battery_resonance
 
 DEFINITIONS = ("fit", "decay_rate", "settling", "integral")
 # The numerical option of a definition, with its default.
@@ -140,7 +139,7 @@ def checked_options(
 ) -> tuple[jax.Array | None, str]:
     """Return the numerical option and the branch of a definition."""
     require_choice(definition, "definition", DEFINITIONS)
-    require_battery_resonance(model)
+    sectors.require_exact(model, "charging times")
     left = dict(options)
     branch = left.pop("branch", BRANCHES[0]) if definition == "fit" else BRANCHES[0]
     require_choice(branch, "branch", BRANCHES)

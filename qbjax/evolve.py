@@ -13,7 +13,6 @@ from qbjax.checks import ArgumentError, Status, is_concrete, require, require_ch
 from qbjax.models import StarBattery, over_batch
 from qbjax.sectors import Sectors
 from qbjax.states import full_state
-from qbjax.steady import require_battery_resonance
 from qbjax.thermo import ergotropy
 
 OBSERVABLES = ("energy", "ergotropy", "power", "populations", "battery", "rho")
@@ -103,7 +102,7 @@ def evolve(
     require_choice(method, "method", ("auto", "exact"))
     for name in save:
         require_choice(name, "save", OBSERVABLES)
-    require_battery_resonance(model)
+    sectors.require_exact(model, "this method")
     times = _checked_times(ts)
     start = None if rho0 is None else full_state(rho0, model.levels, model.N)
     result = _solve(model, times, start, tuple(save), tolerance)

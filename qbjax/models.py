@@ -14,7 +14,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from qbjax.chargers import Charger, qubit
-from qbjax.checks import ArgumentError, is_concrete, require, require_choice
+from qbjax.checks import is_concrete, require, require_choice
 from qbjax.dicke import lowering_elements
 from qbjax.pulses import at_time, is_pulse
 from qbjax.terms import J_minus, J_plus, J_z, Jump, Term, excitations, total

@@ -26,7 +26,7 @@ from jax.typing import ArrayLike
 
 from qbjax import dicke
 from qbjax.chargers import qubit
-from qbjax.checks import ArgumentError
+from qbjax.checks import ArgumentError, is_concrete
 from qbjax.models import StarBattery
 
 
@@ -64,25 +64,31 @@ def obstacle(model: StarBattery) -> str | None:
 
     Only what is there counts, not its value, so the answer is the same for traced parameters.
     """
-    for name in ("omega_d", "kappa", "nbar", "Gamma_down", "Gamma_up", "Gamma_z"):
+    if model.charger != qubit():
+        return f"the charger is a {model.charger.name} of {model.charger.levels} levels"
+    for name in ("kappa", "nbar", "Gamma_down", "Gamma_up", "Gamma_z"):
         if getattr(model, name) is not None:
             return f"`{name}` is given"
     for name in ("hamiltonian", "jumps"):
         if getattr(model, name):
             return f"`{name}` has terms"
-    if model.charger != qubit():
-        return f"the charger is a {model.charger.name} of {model.charger.levels} levels"
     if model.depends_on_time:
-        return "the Hamiltonian or a rate depends on time"
-    return None
+        return "the equation of motion depends on time"
+    return None if model.omega_d is None else "`omega_d` is given"
 
 
 def require_exact(model: StarBattery, what: str) -> None:
-    """Raise `ArgumentError` where the exact solution does not apply."""
+    """Raise `ArgumentError` where the exact solution does not apply.
+
+    A drive frequency is let through where it can be seen to equal that of the battery.
+    """
     found = obstacle(model)
+    if found == "`omega_d` is given" and is_concrete(model.Delta_B):
+        found = f"omega_d is off omega_B by {-model.Delta_B}" if jnp.any(model.Delta_B) else None
     if found is not None:
         raise ArgumentError(
-            f"Argument `model` must be dephasing on battery resonance alone for {what}, but {found}."
+            f"Argument `model` must be dephasing on battery resonance alone for {what}, "
+            f"but {found}."
         )
 
 

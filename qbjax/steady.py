@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from qbjax import dicke, rates, sectors
-from qbjax.checks import ArgumentError, Status, is_concrete, raise_unless_ok, require_choice
+from qbjax.checks import Status, raise_unless_ok, require_choice
 from qbjax.models import StarBattery, over_batch
 from qbjax.states import full_state
 
@@ -103,29 +103,12 @@ def steady_state(
     4.0000 3.4288 9
     """
     require_choice(method, "method", ("auto", "exact"))
-    require_battery_resonance(model)
+    sectors.require_exact(model, "this method")
     start = None if rho0 is None else full_state(rho0, model.levels, model.N)
     result = _solve(model, start)
     if throw:
         raise_unless_ok(result.status)
     return result
-
-
-def require_battery_resonance(model: StarBattery) -> None:
-    """Raise unless omega_d = omega_B, which the exact solution rests on."""
-    if model.Delta_B is None:
-        return
-    if is_concrete(model.Delta_B):
-        if not jnp.any(model.Delta_B):
-            return
-        but = f"is off it by {-model.Delta_B}"
-    else:
-        but = "is traced, so that its value cannot be seen"
-    raise ArgumentError(
-        "Argument `omega_d` must be equal to omega_B (None, the default) for the exact solution, "
-        f"but {but}. A detuned battery needs a general integrator of the master equation, such as "
-        "QuTiP's mesolve; with dephasing alone it ends maximally mixed."
-    )
 
 
 @eqx.filter_jit
