@@ -69,7 +69,7 @@ def cavity(levels: int) -> Charger:
      [0.    0.    1.414]
      [0.    0.    0.   ]]
     """
-    whole = isinstance(levels, int | np.integer) and not isinstance(levels, bool)
+    whole = isinstance(levels, int | np.integer)
     require(whole and levels >= 2, "levels", "an integer of at least 2", levels)
     return Charger("cavity", int(levels), tuple(math.sqrt(c) for c in range(1, levels)), True)
 
@@ -83,6 +83,7 @@ def spin(S: float) -> Charger:
     >>> qb.spin(0.5).elements
     (1.0,)
     """
-    require(int(2 * S) == 2 * S and S > 0, "S", "a positive multiple of 1/2", S)
-    levels = int(2 * S) + 1
+    whole = isinstance(S, int | float | np.number) and S > 0 and float(2 * S).is_integer()
+    require(whole, "S", "a positive multiple of 1/2", S)
+    levels = round(2 * S) + 1
     return Charger("spin", levels, tuple(math.sqrt(c * (levels - c)) for c in range(1, levels)))

@@ -30,6 +30,7 @@ class Status(enum.IntEnum):
     NOT_CONVERGED = 5
     AMBIGUOUS = 6
     TRUNCATED = 7
+    CUT_TOO_LOW = 8
 
     @property
     def reason(self) -> str:
@@ -62,6 +63,10 @@ _REASONS = {
     ),
     Status.TRUNCATED: (
         "the energy has more weighty modes than are sampled: those left out exceed 1e-4 of it"
+    ),
+    Status.CUT_TOO_LOW: (
+        "the topmost level of the charger holds more than 1e-6: the cut is too low for this drive; "
+        "give the charger more levels"
     ),
 }
 

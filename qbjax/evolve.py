@@ -1,6 +1,9 @@
-"""Time evolution, with the evidence for it."""
+"""Time evolution: which method, and the exact solution by sectors."""
 
+import sys
 import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -8,52 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from qbjax import sectors
+from qbjax import integrators, lindblad, sectors
+from qbjax.batching import map_batch
 from qbjax.checks import ArgumentError, Status, is_concrete, require, require_choice
+from qbjax.integrators import Options
 from qbjax.models import StarBattery, over_batch
 from qbjax.sectors import Sectors
 from qbjax.states import full_state
 from qbjax.thermo import ergotropy
+from qbjax.trajectory import OBSERVABLES, Observe, Trajectory
 
-OBSERVABLES = ("energy", "ergotropy", "power", "populations", "battery", "rho")
-
-
-class Trajectory(eqx.Module):
-    """A charging curve and its evidence; what was not asked for in `save` is None.
-
-    Shapes are those of one model, with T times and L = N_max + 1; a batch puts its axes in front.
-
-    Attributes
-    ----------
-    ts
-        The times, shape (T,).
-    energy, ergotropy
-        Eqs. (4) and (5) over the full 2^N space, in the unit of omega_B, shape (T,).
-    power
-        dE_B/dt, exact, shape (T,).
-    populations, battery, rho
-        Shapes (T, L), (T, L, L) and (T, 2, L, 2, L).
-    error_estimate
-        Uncertainty of the energy that rounding leaves: in the splittings of nearly equal singular
-        values of K and, with a charger detuning, in the propagator. Shape (T,).
-    status
-        Per time, `Status.SPLITTINGS_LOST` where that exceeds tolerance * N * omega_B or is unknown,
-        shape (T,).
-    method, why
-        The method that was used and the reason for the choice.
-    """
-
-    ts: jax.Array
-    energy: jax.Array | None
-    ergotropy: jax.Array | None
-    power: jax.Array | None
-    populations: jax.Array | None
-    battery: jax.Array | None
-    rho: jax.Array | None
-    error_estimate: jax.Array
-    status: jax.Array
-    method: str = eqx.field(static=True)
-    why: str = eqx.field(static=True)
+METHODS = ("exact", "chebyshev", "propagator", *integrators.ADAPTIVE)
 
 
 def evolve(
@@ -63,9 +31,16 @@ def evolve(
     rho0: ArrayLike | None = None,
     method: str = "auto",
     save: tuple[str, ...] = ("energy", "ergotropy"),
-    tolerance: float = 1e-6,
+    observables: Mapping[str, Callable[[jax.Array], Any]] | None = None,
+    rtol: ArrayLike = 1e-8,
+    atol: ArrayLike | None = None,
+    step: ArrayLike | None = None,
+    tolerance: ArrayLike = 1e-6,
+    gradient: str = "reverse",
+    max_steps: int = 1_000_000,
+    progress: bool = False,
 ) -> Trajectory:
-    r"""Return the evolution of Eq. (2) at the times ts, exactly, by invariant sectors.
+    r"""Return the evolution of a battery under its master equation at the times ts.
 
     Parameters
     ----------
@@ -74,47 +49,187 @@ def evolve(
     ts
         Times in increasing order, none negative, shape (T,), in the inverse unit of g.
     rho0
-        The start at t = 0, as for `steady_state`; None is the empty battery.
+        The start at t = 0, common to the batch: a ket (d_c, L) or a density matrix (d_c, L, d_c, L)
+        of charger (x) battery, or a battery ket (L,) beside a charger in its ground state. None:
+        all empty.
     method
-        "exact", or "auto", which says in `.why` what it chose.
+        "auto" decides by the structure of the model and says so in `.why`: "exact" for dephasing on
+        battery resonance alone; else "chebyshev", a series of exp(h L), where the equation does not
+        depend on time, and "dopri8" where it does. By name, besides: "tsit5" and "dopri8", explicit
+        Runge-Kutta methods of order 5 and 8; "kvaerno5", an implicit one of order 5, for small
+        stiff systems; "propagator", the exponential of L as a matrix, for small
+        systems at times that no integrator reaches.
     save
         What to return, out of "energy", "ergotropy", "power", "populations", "battery", "rho".
+    observables
+        Functions of rho, an array (d_c, L, d_c, L), by name; of JAX operations. What they return
+        comes back in `.observables`; the states themselves are not kept. Functions are told apart
+        by identity: define them once, or every call compiles anew.
+    rtol, atol
+        Error of a step that the adaptive methods allow, atol + rtol |rho|, with the norm |rho| =
+        sqrt(sum |rho_ij|^2); atol None is 1e-3 rtol. For "chebyshev" rtol is the error of all
+        steps together.
+    step
+        Longest step of "tsit5", "dopri8" and "kvaerno5"; None adapts it.
     tolerance
-        Largest uncertainty of E_B/(N omega_B) that is not flagged. The host also warns.
+        Largest `error_estimate`/(N omega_B) that is not flagged. The host also warns.
+    gradient
+        The direction of derivatives through an integrator: "reverse" (`jax.grad`, `jax.jacrev`) or
+        "forward" (`jax.jvp`, `jax.jacfwd`). The other methods take both.
+    max_steps
+        Where an integrator gives up.
+    progress
+        Show a bar, unless the output is no terminal.
 
     Raises
     ------
     ArgumentError
-        Where an argument is out of its range, or where the exact solution does not apply.
+        Where an argument is out of its range, or where the method does not apply.
 
     Notes
     -----
-    With F = 0 or g = 0 eigenvalues of K P coincide: the values are right, but derivatives with
-    respect to F and g do not exist there as this solution takes them, and come out as NaN.
+    Exact, with F = 0 or g = 0, eigenvalues of K P coincide: the values are right, but derivatives
+    with respect to F and g do not exist there as this solution takes them, and come out as NaN; the
+    other methods have them.
 
     Examples
     --------
     >>> import qbjax as qb
     >>> traj = qb.evolve(qb.StarBattery(N=4, F=0.5), [0.0, 2.0, 200.0])
-    >>> print(traj.energy.round(4))
-    [0.     0.3009 1.1165]
+    >>> print(traj.method, traj.energy.round(4))
+    exact [0.     0.3009 1.1165]
+
+    A leaking charger, and its population of |e> as an observable:
+
+    >>> def excited(rho):
+    ...     return rho[1, :, 1, :].trace().real
+    >>> leaky = qb.StarBattery(N=4, F=0.5, kappa=0.1)
+    >>> traj = qb.evolve(leaky, [0.0, 2.0, 200.0], observables={"excited": excited})
+    >>> print(traj.method, traj.energy.round(4), traj.observables["excited"].round(4))
+    chebyshev [0.     0.285  0.4282] [0.     0.1415 0.0445]
     """
-    require_choice(method, "method", ("auto", "exact"))
+    times = _checked_times(ts)
+    functions = tuple(sorted((observables or {}).items()))
+    _check_choices(method, save, functions, gradient, max_steps)
+    chosen, why = _choose(model, method)
+    start = None
+    if rho0 is not None:
+        start = full_state(rho0, model.levels, model.N, model.charger.levels)
+    observe = Observe(tuple(save), functions)
+    if chosen == "exact":
+        require(step is None, "step", 'None for the method "exact"', step)
+        result = _solve(model, times, start, observe, tolerance, why)
+    else:
+        stored = _stored_start(model, rho0, start)
+        _check_method(model, chosen, stored.size, step)
+        options = Options(
+            *_tolerances(rtol, atol),
+            jnp.asarray(tolerance, float),
+            None if step is None else jnp.asarray(step, float),
+            observe,
+            method=chosen,
+            why=why,
+            gradient=gradient,
+            progress=bool(progress) and sys.stderr.isatty(),
+            max_steps=max_steps,
+        )
+        result = map_batch(integrators.solve, model, times, stored, options)
+    _warn(result)
+    return result
+
+
+def _choose(model: StarBattery, method: str) -> tuple[str, str]:
+    """Return the method and the reason, from structure alone."""
+    found = sectors.obstacle(model)
+    if method == "exact":
+        sectors.require_exact(model, "this method")
+    if method == "exact" or (method == "auto" and found is None):
+        why = "dephasing on battery resonance: solved sector by sector, without an integrator"
+        return "exact", why
+    if method != "auto":
+        return method, "asked for"
+    if model.depends_on_time:
+        return "dopri8", "the equation of motion depends on time: adaptive steps of order 8"
+    return "chebyshev", f"{found}: a series of exp(h L), since the equation does not depend on time"
+
+
+def _check_choices(
+    method: str, save: tuple[str, ...], functions: Any, gradient: str, max_steps: int
+) -> None:
+    require_choice(method, "method", ("auto", *METHODS))
     for name in save:
         require_choice(name, "save", OBSERVABLES)
-    sectors.require_exact(model, "this method")
-    times = _checked_times(ts)
-    start = None if rho0 is None else full_state(rho0, model.levels, model.N)
-    result = _solve(model, times, start, tuple(save), tolerance)
-    if is_concrete(result.status) and np.any(result.status):
-        warnings.warn(f"qbjax.evolve: {Status.SPLITTINGS_LOST.reason}", stacklevel=2)
-    return result
+    for _, function in functions:
+        require(callable(function), "observables", "functions of rho, by name", function)
+    require_choice(gradient, "gradient", ("reverse", "forward"))
+    require(max_steps >= 1, "max_steps", "positive", max_steps)
+
+
+def _check_method(model: StarBattery, method: str, size: int, step: ArrayLike | None) -> None:
+    """Refuse a method that does not suit the model, or a step that does not suit the method."""
+    if method not in integrators.ADAPTIVE:
+        adaptive = ", ".join(f'"{name}"' for name in integrators.ADAPTIVE)
+        wanted = f"one of {adaptive} where the equation of motion depends on time"
+        require(not model.depends_on_time, "method", wanted, f'"{method}"')
+        require(step is None, "step", f'None for the method "{method}"', step)
+    if method in integrators.DENSE:
+        limit = integrators.LARGEST_DENSE
+        small = f"another one where the state has more than {limit} real numbers"
+        require(size <= limit, "method", small, f'"{method}" for {size}')
+    if step is not None and is_concrete(step):
+        require(np.ndim(step) == 0 and np.asarray(step) > 0, "step", "a positive number", step)
+
+
+def _tolerances(rtol: ArrayLike, atol: ArrayLike | None) -> tuple[jax.Array, jax.Array]:
+    """Return both tolerances, refusing what rounding does not allow."""
+    relative = jnp.asarray(rtol, float)
+    absolute = 1e-3 * relative if atol is None else jnp.asarray(atol, float)
+    if is_concrete(relative):
+        least = 100 * float(jnp.finfo(relative.dtype).eps)
+        wanted = f"at least {least:.2g} in {relative.dtype}"
+        require(least <= relative, "rtol", wanted, rtol)
+    if is_concrete(absolute):
+        require(np.asarray(absolute) >= 0, "atol", "not negative", atol)
+    return relative, absolute
+
+
+def _stored_start(model: StarBattery, rho0: ArrayLike | None, start: jax.Array | None) -> jax.Array:
+    """Return the start as a stored state, real where neither model nor start brings a phase.
+
+    Only structure counts: the phases of the operators, and that a battery ket is real.
+    """
+    first = jax.tree.map(lambda leaf: leaf[(0,) * len(model.batch_shape)], model)
+    generator = lindblad.generator(first)
+    if start is None:
+        ket = jnp.zeros(model.levels).at[0].set(1.0)
+        start = full_state(ket, model.levels, model.N, model.charger.levels)
+    real = rho0 is None or (np.ndim(rho0) == 1 and not jnp.iscomplexobj(rho0))
+    return lindblad.store(generator, start, 1 if generator.is_real and real else 2)
+
+
+def _warn(result: Trajectory) -> None:
+    """Warn on the host of what the statuses say."""
+    if not is_concrete(result.status):
+        return
+    for status in np.unique(np.asarray(result.status)):
+        if status != Status.OK:
+            advice = _ADVICE.get(Status(status), "")
+            warnings.warn(f"qbjax.evolve: {Status(status).reason}{advice}", stacklevel=3)
+
+
+_ADVICE = {
+    Status.NOT_CONVERGED: (
+        "; see error_estimate. Raise max_steps where numbers are NaN, else lower rtol or step, "
+        "raise tolerance, or choose another method"
+    ),
+}
 
 
 def _checked_times(ts: ArrayLike) -> jax.Array:
     times = jnp.asarray(ts, dtype=float)
     if times.ndim != 1:
         raise ArgumentError(f"Argument `ts` must be one-dimensional, but is {times.ndim}-d.")
+    require(times.size > 0, "ts", "at least one time", "empty")
     if is_concrete(times):
         values = np.asarray(times)
         increasing = np.all(np.diff(values) > 0) and np.all(values >= 0)
@@ -127,38 +242,46 @@ def _solve(
     model: StarBattery,
     ts: jax.Array,
     rho0: jax.Array | None,
-    save: tuple[str, ...],
-    tolerance: float,
+    observe: Observe,
+    tolerance: ArrayLike,
+    why: str,
 ) -> Trajectory:
-    return over_batch(lambda one: _exact(one, ts, rho0, save, tolerance), model)
+    return over_batch(lambda one: _exact(one, ts, rho0, observe, tolerance, why), model)
 
 
 def _exact(
     model: StarBattery,
     ts: jax.Array,
     rho0: jax.Array | None,
-    save: tuple[str, ...],
-    tolerance: float,
+    observe: Observe,
+    tolerance: ArrayLike,
+    why: str,
 ) -> Trajectory:
     spectrum = sectors.diagonalise(model)
     start = sectors.project(spectrum, rho0)
-    saved = jax.lax.map(lambda t: _at_time(model, spectrum, start, t, save), ts)
+    saved = jax.lax.map(lambda t: _at_time(model, spectrum, start, t, observe), ts)
     error = saved.pop("error_estimate")
     # Written so that NaN counts as lost.
     lost = ~(error <= tolerance * model.N * model.omega_B)
     return Trajectory(
         ts=ts,
         **{name: saved.get(name) for name in OBSERVABLES},
+        observables=saved["observables"],
         error_estimate=error,
+        trace_drift=jnp.max(jnp.abs(saved["trace"] - 1)),
+        smallest_eigenvalue=None,
+        steps=None,
+        rejected_steps=None,
+        top_population=None,
         status=jnp.where(lost, Status.SPLITTINGS_LOST, Status.OK),
         method="exact",
-        why="dephasing on battery resonance: solved sector by sector, without an integrator",
+        why=why,
     )
 
 
 def _at_time(
-    model: StarBattery, spectrum: Sectors, start: jax.Array, t: jax.Array, save: tuple[str, ...]
-) -> dict[str, jax.Array]:
+    model: StarBattery, spectrum: Sectors, start: jax.Array, t: jax.Array, observe: Observe
+) -> dict[str, Any]:
     """Return the observables of one model at one time; those that nobody asked for cost nothing."""
     minus, plus = sectors.frequencies(spectrum)
     inversion = sectors.inversion(spectrum, model.N)
@@ -179,7 +302,7 @@ def _at_time(
         size = 2 * spectrum.norm + model.gamma_C + jnp.abs(model.Delta_C)
         sensitivity = sensitivity + eps * size * t * jnp.abs(inversion * now[2])
     total = jnp.trace(start[0]).real
-    saved = {
+    saved: dict[str, Any] = {
         "energy": model.omega_B * (model.N / 2 * total - jnp.sum(inversion * now[2].imag)),
         # d(-id)/dt = -omega_+ Y
         "power": model.omega_B * jnp.sum(inversion * plus * now[3].imag),
@@ -188,6 +311,9 @@ def _at_time(
     rho = sectors.assemble(spectrum, now)
     battery = rho[0, :, 0] + rho[1, :, 1]
     saved |= {"rho": rho, "battery": battery, "populations": jnp.diagonal(battery).real}
-    if "ergotropy" in save:
+    if "ergotropy" in observe.save:
         saved["ergotropy"] = ergotropy(battery, model.omega_B)
-    return {name: saved[name] for name in (*save, "error_estimate")}
+    saved["trace"] = jnp.trace(now[0]).real
+    saved["observables"] = {name: jnp.asarray(f(rho)) for name, f in observe.functions}
+    kept = (*observe.save, "error_estimate", "trace", "observables")
+    return {name: saved[name] for name in kept}

@@ -3,7 +3,6 @@
 A model turns into terms (`terms`), and the solvers of the general master equation know only those.
 """
 
-import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -132,13 +131,15 @@ class StarBattery(eqx.Module):
         """Check the parameters and broadcast them together."""
         self.N_max = _padded_size(N, N_max)
         self.charger = qubit() if charger is None else charger
-        require(isinstance(self.charger, Charger), "charger", "a qbjax charger", charger)
+        wanted = "made by qbjax.qubit(), qbjax.cavity(levels) or qbjax.spin(S)"
+        require(isinstance(self.charger, Charger), "charger", wanted, charger)
         require_choice(frame, "frame", ("rotating", "lab"))
         self.frame = frame
-        require(not is_pulse(omega_B), "omega_B", "constant in time", omega_B)
+        require(not is_pulse(omega_B), "omega_B", "constant in time", "a pulse")
         fixed = frame == "rotating" or not is_pulse(omega_d)
-        require(fixed, "omega_d", "constant in time in the lab frame", omega_d)
-        require(nbar is None or kappa is not None, "nbar", "given together with kappa", nbar)
+        require(fixed, "omega_d", "constant in time in the lab frame", "a pulse")
+        together = nbar is None or kappa is not None
+        require(together, "nbar", "given together with kappa", "given alone")
         named: dict[str, Parameter | None] = {
             "F": F,
             "g": g,
@@ -157,11 +158,9 @@ class StarBattery(eqx.Module):
             _check_range(name, arrays[name], strict=False)
         _check_range("omega_B", arrays["omega_B"], strict=True)
         own = _own(hamiltonian, "hamiltonian", Term), _own(jumps, "jumps", Jump)
-        factors = [term.coefficient for term in own[0]] + [jump.rate for jump in own[1]]
+        factors = [factor for term in (*own[0], *own[1]) for factor in _factors(term)]
         shape = jnp.broadcast_shapes(
-            jnp.shape(N),
-            *(a.shape for a in arrays.values()),
-            *(jnp.shape(factor) for factor in factors if not is_pulse(factor)),
+            jnp.shape(N), *(jnp.shape(array) for array in (*arrays.values(), *factors))
         )
         self.N = jnp.broadcast_to(jnp.asarray(N), shape)
         for name, value in named.items():
@@ -169,11 +168,16 @@ class StarBattery(eqx.Module):
                 setattr(self, name, jnp.broadcast_to(arrays[name], shape))
             else:
                 setattr(self, name, _shared(value, shape))
-        self.hamiltonian = tuple(_spread(term, "coefficient", shape) for term in own[0])
-        self.jumps = tuple(_spread(jump, "rate", shape) for jump in own[1])
+        self.hamiltonian = tuple(_spread(term, shape) for term in own[0])
+        self.jumps = tuple(_spread(jump, shape) for jump in own[1])
         _check_terms(self, "hamiltonian", self.hamiltonian)
         for jump in self.jumps:
             _check_terms(self, "jumps", jump.terms)
+        skewness = over_batch(_skewness, self)
+        if is_concrete(skewness):
+            wanted = "Hermitian (add the conjugate of each term that is not)"
+            found = f"off by {np.max(skewness):.3g} of its size"
+            require(skewness <= 1e-12, "hamiltonian", wanted, found)
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
@@ -222,15 +226,18 @@ def terms(model: StarBattery, t: ArrayLike) -> tuple[tuple[Term, ...], tuple[Jum
     charger's ladder, which is the same equation.
     """
     charger = model.charger
+    Delta_C: jax.Array | None
+    Delta_B: jax.Array | None
     lower, raise_ = charger.lowering, charger.lowering.T
     F, g = at_time(model.F, t), at_time(model.g, t) / jnp.sqrt(model.N)
     if model.frame == "lab":
         drive = model.omega_B if model.omega_d is None else model.omega_d
-        absent = model.omega_C is None
-        Delta_C = model.omega_B if absent else at_time(model.omega_C, t)
-        Delta_B, turned = model.omega_B, jnp.exp(-1j * drive * t)
+        charger_frequency = model.omega_B if model.omega_C is None else model.omega_C
+        Delta_C, Delta_B = at_time(charger_frequency, t), model.omega_B
+        turned = jnp.exp(-1j * drive * t)
     else:
-        (Delta_C, Delta_B), turned = model.detunings(t), 1.0
+        Delta_C, Delta_B = model.detunings(t)
+        turned = jnp.ones(())
     hamiltonian = [
         Term(F * turned, raise_),
         Term(F * jnp.conj(turned), lower),
@@ -271,9 +278,9 @@ _RATES = {"gamma_C", "kappa", "nbar", "Gamma_down", "Gamma_up", "Gamma_z"}
 
 def _own(terms: Any, name: str, kind: type) -> tuple[Any, ...]:
     """Return terms of the user's own as a tuple; a single one stands for itself."""
-    found = (terms,) if isinstance(terms, kind) else tuple(terms)
+    found = tuple(terms) if isinstance(terms, tuple | list) else (terms,)
     good = all(isinstance(term, kind) for term in found)
-    require(good, name, f"a sequence of qbjax.{kind.__name__}", terms)
+    require(good, name, f"a sequence of qbjax.{kind.__name__}", f"of {type(terms).__name__}")
     return found
 
 
@@ -282,34 +289,46 @@ def _shared(value: Any, shape: tuple[int, ...]) -> Any:
     return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, shape + jnp.shape(leaf)), value)
 
 
-def _spread(term: Any, name: str, shape: tuple[int, ...]) -> Any:
-    """Return a term or jump with batch axes; the factor of that name may have them already."""
-    factor = getattr(term, name)
-    if is_pulse(factor):
-        return _shared(term, shape)
-    where = operator.attrgetter(name)
-    return eqx.tree_at(where, _shared(term, shape), jnp.broadcast_to(factor, shape))
+def _factors(term: Term | Jump) -> list[Any]:
+    """Return what multiplies a term or jump and may have the batch axes already."""
+    if isinstance(term, Term):
+        return [] if is_pulse(term.coefficient) else [term.coefficient]
+    rate = [] if is_pulse(term.rate) else [term.rate]
+    return rate + [factor for part in term.terms for factor in _factors(part)]
+
+
+def _spread(term: Any, shape: tuple[int, ...]) -> Any:
+    """Return a term or jump with batch axes."""
+    factors = [jnp.broadcast_to(factor, shape) for factor in _factors(term)]
+    return eqx.tree_at(_factors, _shared(term, shape), factors)
 
 
 def _check_terms(model: StarBattery, name: str, found: tuple[Term, ...]) -> None:
-    """Refuse terms of the wrong size, and a Hamiltonian that is not Hermitian."""
-    d_c, levels = model.charger.levels, model.levels
+    """Refuse terms of the wrong size."""
+    wanted = {
+        "charger": (model.charger.levels, f"a charger matrix of {model.charger.levels} levels"),
+        "matrix": (model.levels, f"a battery matrix of N_max + 1 = {model.levels} levels"),
+    }
     for term in found:
-        size = term.charger_levels
-        wanted = f"terms whose charger matrix has {d_c} levels, as the charger"
-        require(size in (None, d_c), name, wanted, f"one of {size} levels")
-        if callable(term.battery):
-            continue
-        sizes = {band.shape[-1] for band in term.battery.values()}
-        wanted = f"terms whose battery matrix has N_max + 1 = {levels} levels"
-        require(sizes <= {levels}, name, wanted, f"one of {sizes} levels")
-    if name == "hamiltonian" and found and is_concrete(model):
-        first = (0,) * len(model.batch_shape)
-        terms, N = jax.tree.map(lambda leaf: leaf[first], (found, model.N))
-        matrix = np.asarray(total(terms, 0.0, d_c, N, levels).dense(d_c, levels))
-        skew = np.max(np.abs(matrix - matrix.conj().T))
-        wanted = "Hermitian (add the conjugate of each term that is not)"
-        require(skew <= 1e-12 * np.max(np.abs(matrix)), name, wanted, f"off by {skew:.6g}")
+        for part, (levels, words) in wanted.items():
+            sizes = [band.shape[-1] for band in (getattr(term, part) or {}).values()]
+            size = f"with one of {sizes[0]}" if sizes else "empty"
+            require(set(sizes) <= {levels}, name, f"terms with {words}", size)
+
+
+def _skewness(model: StarBattery) -> jax.Array:
+    """Return how far the model's own Hamiltonian is from Hermitian, as a share of it."""
+    if not model.hamiltonian:
+        return jnp.zeros(())
+    shape = (model.charger.levels, model.N, model.levels)
+    adjoint = total(model.hamiltonian, 0.0, *shape).adjoint
+    # The adjoint of the adjoint has nothing left beyond the ladder's ends.
+    skew = adjoint + adjoint.adjoint.scaled(-1.0)
+    sizes = []
+    for operator in (adjoint, skew):
+        sizes.append(sum(jnp.sum(jnp.abs(weights)) for weights in operator.entries.values()))
+    size, off = jnp.asarray(sizes)
+    return off / jnp.where(size > 0, size, 1.0)
 
 
 def _padded_size(N: ArrayLike, N_max: int | None) -> int:

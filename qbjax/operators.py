@@ -1,11 +1,11 @@
-r"""Operators on charger (x) battery, stored by their diagonals in the ladder.
+r"""Operators on charger (x) battery, stored by their diagonals.
 
-Every operator of the theory moves the battery by a few levels, whatever it does to the charger. So
-it is a set of entries, one for each element (a, b) of the charger and offset k in the ladder:
+Every operator of the theory moves charger and battery by a few levels. So it is a set of entries,
+one for each offset s in the charger and k in the ladder:
 
-    <a, n| A |b, n - k> = i^phase w_n,        w real, shape (levels,), phase 0 or 1.
+    <a, n| A |a - s, n - k> = i^phase w_an,       w real, shape (d_c, levels), phase 0 or 1.
 
-The keys (a, b, k, phase) are structure, known when a program is compiled; the weights are values.
+The keys (s, k, phase) are structure, known when a program is compiled; the weights are values.
 Keeping the phase in the structure means that a real model is computed with real numbers only.
 """
 
@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-# Row a and column b of the charger, offset k in the ladder, power of i.
-Key = tuple[int, int, int, int]
+# Offset s in the charger and k in the ladder, power of i.
+Key = tuple[int, int, int]
 
 
 class Operator(eqx.Module):
@@ -29,59 +29,58 @@ class Operator(eqx.Module):
     def adjoint(self) -> "Operator":
         """The Hermitian conjugate."""
         parts = []
-        for (a, b, k, phase), weights in self.entries.items():
-            parts.append(((b, a, -k, -phase), shift(weights, -k)))
-        return _collect(parts)
+        for (s, k, phase), weights in self.entries.items():
+            parts.append(((-s, -k, -phase), shift(weights, -s, -k)))
+        return collect(parts)
 
     def __add__(self, other: "Operator") -> "Operator":
         """Return the sum."""
-        return _collect([*self.entries.items(), *other.entries.items()])
+        return collect([*self.entries.items(), *other.entries.items()])
 
     def __matmul__(self, other: "Operator") -> "Operator":
         """Return the product."""
         parts = []
-        for (a, b, k, phase), weights in self.entries.items():
-            for (c, d, m, more), others in other.entries.items():
-                if b == c:
-                    key = (a, d, k + m, phase + more)
-                    parts.append((key, weights * shift(others, k)))
-        return _collect(parts)
+        for (s, k, phase), weights in self.entries.items():
+            for (t, m, more), others in other.entries.items():
+                parts.append(((s + t, k + m, phase + more), weights * shift(others, s, k)))
+        return collect(parts)
 
     def scaled(self, factor: ArrayLike, power: int = 0) -> "Operator":
         """Return the operator times a real factor and a power of i."""
         parts = []
-        for (a, b, k, phase), weights in self.entries.items():
-            parts.append(((a, b, k, phase + power), factor * weights))
-        return _collect(parts)
+        for (s, k, phase), weights in self.entries.items():
+            parts.append(((s, k, phase + power), weights * factor))
+        return collect(parts)
 
     def gauged(self, sign: int = 1) -> "Operator":
         """Return U A U^dagger with U|c> = i^(sign c) |c> on the charger."""
         parts = []
-        for (a, b, k, phase), weights in self.entries.items():
-            parts.append(((a, b, k, phase + sign * (a - b)), weights))
-        return _collect(parts)
+        for (s, k, phase), weights in self.entries.items():
+            parts.append(((s, k, phase + sign * s), weights))
+        return collect(parts)
 
     def dense(self, charger_levels: int, levels: int) -> jax.Array:
         """Return the matrix, shape (charger_levels * levels,) * 2, complex."""
-        n = jnp.arange(levels)
+        a, n = jnp.arange(charger_levels)[:, None], jnp.arange(levels)
         matrix = jnp.zeros((charger_levels, levels, charger_levels, levels), complex)
-        for (a, b, k, phase), weights in self.entries.items():
-            inside = (n - k >= 0) & (n - k < levels)
-            values = jnp.where(inside, weights, 0.0) * 1j**phase
-            matrix = matrix.at[a, n, b, jnp.clip(n - k, 0, levels - 1)].add(values)
+        for (s, k, phase), weights in self.entries.items():
+            # A negative index would count from the end: what lies outside is sent far out.
+            column = jnp.where(a >= s, a - s, charger_levels)
+            other = jnp.where(n >= k, n - k, levels)
+            matrix = matrix.at[a, n, column, other].add(weights * 1j**phase, mode="drop")
         return matrix.reshape(2 * (charger_levels * levels,))
 
 
-def shift(weights: jax.Array, k: int) -> jax.Array:
-    """Return the weights moved by k levels, zero where they come from outside: w_{n-k}."""
-    return jax.lax.pad(weights, jnp.zeros((), weights.dtype), [(k, -k, 0)])
+def shift(weights: jax.Array, s: int, k: int) -> jax.Array:
+    """Return w_{a-s, n-k}: the weights moved, zero where they come from outside."""
+    return jax.lax.pad(weights, jnp.zeros((), weights.dtype), [(s, -s, 0), (k, -k, 0)])
 
 
-def _collect(parts: Iterable[tuple[Key, jax.Array]]) -> Operator:
+def collect(parts: Iterable[tuple[Key, jax.Array]]) -> Operator:
     """Bring phases to 0 or 1 and add up what has the same key."""
     entries: dict[Key, jax.Array] = {}
-    for (a, b, k, power), weights in parts:
-        key = (a, b, k, power % 2)
+    for (s, k, power), weights in parts:
+        key = (s, k, power % 2)
         signed = -weights if power % 4 >= 2 else weights
         entries[key] = entries[key] + signed if key in entries else signed
     return Operator(entries)

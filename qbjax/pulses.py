@@ -24,6 +24,11 @@ class Pulse(eqx.Module):
         Arrays, or pytrees of them. They may be traced and are differentiated; a batch of models
         shares them (to map over them, make the model inside `jax.vmap`).
 
+    Raises
+    ------
+    ArgumentError
+        Where the function is none, or is not real and of shape ().
+
     Examples
     --------
     >>> import jax.numpy as jnp
@@ -43,6 +48,10 @@ class Pulse(eqx.Module):
         require(callable(function), "function", "a function of time", function)
         self.function = function
         self.parameters = jax.tree.map(lambda x: jnp.asarray(x, dtype=float), parameters)
+        value = jax.eval_shape(self, jax.ShapeDtypeStruct((), float))
+        good = value.shape == () and jnp.issubdtype(value.dtype, jnp.floating)
+        found = f"of shape {value.shape} and type {value.dtype}"
+        require(good, "function", "real and of shape ()", found)
 
     def __call__(self, t: ArrayLike) -> jax.Array:
         """Return the value at a time."""

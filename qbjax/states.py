@@ -62,18 +62,20 @@ def as_state(rho: ArrayLike, name: str = "rho_B") -> jax.Array:
     return array.astype(jnp.result_type(array.dtype, float))
 
 
-def full_state(rho0: ArrayLike, levels: int, N: ArrayLike) -> jax.Array:
-    """Return a start as a density matrix of charger (x) battery, shape (2, levels, 2, levels).
+def full_state(rho0: ArrayLike, levels: int, N: ArrayLike, charger_levels: int = 2) -> jax.Array:
+    """Return a start as a density matrix of charger (x) battery, shape (d_c, L, d_c, L).
 
     Parameters
     ----------
     rho0
-        A ket (2, levels), a density matrix (2, levels, 2, levels), or the ket (levels,) of a
-        battery beside a charger in its ground state.
+        A ket (d_c, L), a density matrix (d_c, L, d_c, L), or the ket (L,) of a battery beside a
+        charger in its ground state.
     levels
-        Number of ladder levels of the model, N_max + 1.
+        Number L of ladder levels of the model, N_max + 1.
     N
         Number of qubits, or several: no level above the smallest may be occupied.
+    charger_levels
+        Number d_c of levels of the charger.
 
     Raises
     ------
@@ -81,16 +83,18 @@ def full_state(rho0: ArrayLike, levels: int, N: ArrayLike) -> jax.Array:
         Where the shape is none of these, the matrix is no state, or a level above N is occupied.
     """
     state = jnp.asarray(rho0)
+    ket = (charger_levels, levels)
     if state.shape == (levels,):
-        state = jnp.stack([state, jnp.zeros_like(state)])
-    if state.shape == (2, levels):
+        state = jnp.zeros(ket, state.dtype).at[0].set(state)
+    if state.shape == ket:
         state = state[:, :, None, None] * state.conj()
-    if state.shape != (2, levels, 2, levels):
+    if state.shape != 2 * ket:
         raise ArgumentError(
-            f"Argument `rho0` must be of shape ({levels},), (2, {levels}) or "
-            f"(2, {levels}, 2, {levels}), but is of shape {jnp.shape(rho0)}."
+            f"Argument `rho0` must be of shape ({levels},), {ket} or {2 * ket}, "
+            f"but is of shape {jnp.shape(rho0)}."
         )
-    require_state(state.reshape(2 * levels, 2 * levels), "rho0")
+    size = charger_levels * levels
+    require_state(state.reshape(size, size), "rho0")
     if is_concrete(state, N):
         top = int(np.min(np.asarray(N)))
         above = np.abs(np.asarray(state)[:, top + 1 :]).max(initial=0.0)

@@ -15,12 +15,14 @@ from jax.typing import ArrayLike
 
 from qbjax import dicke
 from qbjax.checks import ArgumentError, is_concrete, require
-from qbjax.operators import Operator
+from qbjax.operators import Operator, collect
 from qbjax.pulses import at_time, is_pulse
 
 # <n|B|n - k> as an array over n, for each offset k.
 Bands = dict[int, jax.Array]
 Battery = Callable[[ArrayLike, int], Bands]
+# The same by offset and power of i, with real arrays.
+RealBands = dict[tuple[int, int], jax.Array]
 
 
 def identity(N: ArrayLike, levels: int) -> Bands:
@@ -77,9 +79,9 @@ class Term(eqx.Module):
     """
 
     coefficient: Any
-    charger: dict[tuple[int, int], jax.Array] | None
-    battery: Battery | Bands
-    charger_levels: int | None = eqx.field(static=True)
+    charger: RealBands | None
+    matrix: RealBands | None
+    battery: Battery | None = eqx.field(static=True)
 
     def __init__(
         self,
@@ -87,32 +89,27 @@ class Term(eqx.Module):
         charger: ArrayLike | None = None,
         battery: Battery | ArrayLike = identity,
     ):
-        """Split the matrices into their nonzero elements."""
+        """Split the matrices into their nonzero bands."""
         self.coefficient = coefficient if is_pulse(coefficient) else jnp.asarray(coefficient)
-        self.charger, self.charger_levels = None, None
-        if charger is not None:
-            matrix = _square(charger, "charger")
-            self.charger_levels = matrix.shape[0]
-            indices = np.ndindex(matrix.shape)
-            self.charger = {(a, b): matrix[a, b] for a, b in indices if _present(matrix[a, b])}
-        self.battery = battery if callable(battery) else _bands(_square(battery, "battery"))
+        self.charger = None if charger is None else _bands(charger, "charger")
+        self.matrix = None if callable(battery) else _bands(battery, "battery")
+        self.battery = battery if callable(battery) else None
 
     def operator(self, t: ArrayLike, charger_levels: int, N: ArrayLike, levels: int) -> Operator:
         """Return the operator at a time."""
-        if self.charger is None:
-            elements = {(c, c): jnp.asarray(1.0) for c in range(charger_levels)}
-        else:
-            elements = self.charger
-        bands = self.battery(N, levels) if callable(self.battery) else self.battery
-        coefficient = at_time(self.coefficient, t)
-        entries = {}
-        for (a, b), element in elements.items():
-            for k, band in bands.items():
-                weights = coefficient * element * band
-                entries[a, b, k, 0] = weights.real
-                if jnp.iscomplexobj(weights):
-                    entries[a, b, k, 1] = weights.imag
-        return Operator(entries)
+        coefficient = _split({0: jnp.asarray(at_time(self.coefficient, t))})
+        charger = {(0, 0): jnp.ones(charger_levels)} if self.charger is None else self.charger
+        bands = self.matrix
+        if bands is None:
+            assert self.battery is not None
+            bands = _split(self.battery(N, levels))
+        parts = []
+        for (_, power), factor in coefficient.items():
+            for (s, more), element in charger.items():
+                for (k, still_more), band in bands.items():
+                    weights = factor * element[:, None] * band
+                    parts.append(((s, k, power + more + still_more), weights))
+        return collect(parts)
 
 
 class Jump(eqx.Module):
@@ -145,11 +142,14 @@ class Jump(eqx.Module):
 
     def __init__(self, rate: Any, *terms: Term):
         """Check the rate."""
-        self.rate = rate if is_pulse(rate) else jnp.asarray(rate, dtype=float)
-        if is_concrete(self.rate) and not is_pulse(rate):
-            require(np.all(np.asarray(self.rate) >= 0), "rate", "not negative", rate)
+        self.rate = rate
+        if not is_pulse(rate):
+            require(not jnp.iscomplexobj(rate), "rate", "a real number", rate)
+            self.rate = jnp.asarray(rate, dtype=float)
+            require(self.rate >= 0, "rate", "not negative", rate)
         good = len(terms) > 0 and all(isinstance(term, Term) for term in terms)
-        require(good, "terms", "at least one qbjax.Term", terms)
+        found = ", ".join(type(term).__name__ for term in terms) or "none"
+        require(good, "terms", "at least one qbjax.Term", found)
         self.terms = terms
 
 
@@ -161,25 +161,32 @@ def total(terms: tuple[Term, ...], t: ArrayLike, *shape: Any) -> Operator:
     return operator
 
 
-def _square(matrix: ArrayLike, name: str) -> jax.Array | np.ndarray:
-    array = np.asarray(matrix) if is_concrete(matrix) else jnp.asarray(matrix)
-    square = array.ndim == 2 and array.shape[0] == array.shape[1]
-    if not square:
-        raise ArgumentError(f"Argument `{name}` must be a square matrix, but is of {array.shape}.")
-    return array
-
-
-def _present(element: ArrayLike) -> bool:
-    return not is_concrete(element) or bool(np.asarray(element) != 0)
-
-
-def _bands(matrix: jax.Array | np.ndarray) -> Bands:
-    levels = matrix.shape[0]
-    n = np.arange(levels)
+def _bands(matrix: ArrayLike, name: str) -> RealBands:
+    """Return the bands of a matrix by their offset; those that are seen to be zero are left out."""
+    # jnp would trace what is known under jit, and nothing could be left out.
+    numpy: Any = np if is_concrete(matrix) else jnp
+    array = numpy.asarray(matrix)
+    if array.ndim != 2 or array.shape[0] != array.shape[1] or array.size == 0:
+        found = f"of shape {array.shape}"
+        raise ArgumentError(f"Argument `{name}` must be a square matrix, but is {found}.")
+    levels = len(array)
     bands = {}
     for k in range(1 - levels, levels):
-        inside = (n - k >= 0) & (n - k < levels)
-        band = jnp.where(inside, matrix[n, np.clip(n - k, 0, levels - 1)], 0.0)
-        if not is_concrete(band) or np.any(np.asarray(band)):
-            bands[k] = band
-    return bands
+        diagonal = numpy.diagonal(array, -k)
+        bands[k] = numpy.pad(diagonal, (k, 0) if k > 0 else (0, -k))
+    split = _split(bands)
+    return {
+        key: jnp.asarray(band, dtype=float)
+        for key, band in split.items()
+        if not is_concrete(band) or np.any(np.asarray(band))
+    }
+
+
+def _split(bands: dict[int, Any]) -> RealBands:
+    """Tell real and imaginary parts apart."""
+    split = {}
+    for k, band in bands.items():
+        split[k, 0] = band.real
+        if jnp.iscomplexobj(band):
+            split[k, 1] = band.imag
+    return split

@@ -55,6 +55,14 @@ def test_a_model_is_a_pytree_with_broadcast_leaves():
     assert len(jax.tree.leaves(qb.StarBattery(N=2, F=1.0, omega_C=1.0))) == 6
 
 
+def test_own_terms_that_are_hermitian_together_are_taken():
+    pair = (qb.Term(0.2 + 0.1j, battery=qb.J_minus), qb.Term(0.2 - 0.1j, battery=qb.J_plus))
+    assert qb.StarBattery(N=2, F=0.5, hamiltonian=pair, N_max=4).batch_shape == ()
+    assert qb.StarBattery(N=2, F=0.5, hamiltonian=qb.Term(0.0, np.zeros((2, 2)))).levels == 3
+    built = jax.jit(lambda: qb.StarBattery(N=2, F=0.5, hamiltonian=pair))()
+    assert len(built.hamiltonian) == 2
+
+
 def test_one_compile_serves_many_N_and_parameters():
     traces = []
 
@@ -72,6 +80,7 @@ def test_one_compile_serves_many_N_and_parameters():
 # Refusals at the door
 
 NUMBER = "an integer of at least 1"
+STEPS = qb.PiecewiseConstant([1.0], [0.5, 0.7])
 BAD_MODELS = [
     ({"N": 0}, f"`N` must be {NUMBER}, but is 0."),
     ({"N": -3}, f"`N` must be {NUMBER}, but is -3."),
@@ -90,6 +99,35 @@ BAD_MODELS = [
     ({"g": np.inf}, "`g` must be finite, but is inf."),
     ({"omega_C": np.nan}, "`omega_C` must be finite, but is nan."),
     ({"omega_d": -np.inf}, "`omega_d` must be finite, but is -inf."),
+    *(
+        ({"kappa": 0.1, name: -0.2}, f"`{name}` must be not negative, but is -0.2.")
+        for name in ("kappa", "nbar", "Gamma_down", "Gamma_up", "Gamma_z")
+    ),
+    ({"nbar": 0.1}, "`nbar` must be given together with kappa, but is given alone."),
+    ({"frame": "labs"}, '`frame` must be one of "rotating", "lab", but is "labs".'),
+    ({"frame": "lab", "omega_d": STEPS}, "`omega_d` must be constant in time in the lab frame"),
+    ({"omega_B": STEPS}, "`omega_B` must be constant in time, but is a pulse."),
+    ({"charger": qb.qubit}, "`charger` must be made by qbjax.qubit(), qbjax.cavity(levels) or"),
+    ({"charger": "cavity"}, "`charger` must be made by qbjax.qubit(), qbjax.cavity(levels) or"),
+    (
+        {"hamiltonian": qb.Term(1.0, np.eye(3))},
+        "`hamiltonian` must be terms with a charger matrix of 2 levels, but is with one of 3.",
+    ),
+    (
+        {"hamiltonian": [qb.Term(1.0, battery=np.eye(4))]},
+        "`hamiltonian` must be terms with a battery matrix of N_max + 1 = 3 levels, but is with "
+        "one of 4.",
+    ),
+    (
+        {"jumps": qb.Jump(1.0, qb.Term(1.0), qb.Term(1.0, np.eye(3)))},
+        "`jumps` must be terms with a charger matrix of 2 levels, but is with one of 3.",
+    ),
+    ({"hamiltonian": qb.Term(1.0, battery=qb.J_minus)}, "`hamiltonian` must be Hermitian (add"),
+    ({"hamiltonian": qb.Term(1j)}, "`hamiltonian` must be Hermitian (add"),
+    ({"hamiltonian": qb.Term([1.0, 1j])}, "`hamiltonian` must be Hermitian (add"),
+    ({"hamiltonian": qb.Term(STEPS, battery=qb.J_plus)}, "`hamiltonian` must be Hermitian (add"),
+    ({"hamiltonian": 3.0}, "`hamiltonian` must be a sequence of qbjax.Term, but is of float."),
+    ({"jumps": [qb.Term(1.0)]}, "`jumps` must be a sequence of qbjax.Jump, but is of list."),
 ]
 
 

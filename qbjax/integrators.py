@@ -1,0 +1,229 @@
+"""The general master equation in time: one model, from its generator to a trajectory.
+
+Every integrator is a solver and a controller of step sizes for `diffrax.diffeqsolve`, which brings
+the derivatives, the counts of steps and the progress bar. Steps end on the times that are asked
+for and on the jumps of piecewise constant pulses, so nothing is interpolated.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from qbjax.chebyshev import Chebyshev, ellipse, longest_step
+from qbjax.models import StarBattery
+from qbjax.pulses import PiecewiseConstant
+from qbjax.trajectory import Observe, Problem, Trajectory, assemble
+
+ADAPTIVE = ("tsit5", "dopri8", "kvaerno5")
+# Methods that hold a square matrix on states, of this many real numbers at most.
+DENSE, LARGEST_DENSE = ("propagator", "kvaerno5"), 1024
+# Recomputing between 100 stored states repeats a run of 1e5 steps three times.
+_CHECKPOINTS = 100
+
+
+class Options(eqx.Module):
+    """How to solve and what to return; see `qbjax.evolve`."""
+
+    rtol: jax.Array
+    atol: jax.Array
+    tolerance: jax.Array
+    step: jax.Array | None
+    observe: Observe
+    method: str = eqx.field(static=True)
+    why: str = eqx.field(static=True)
+    gradient: str = eqx.field(static=True)
+    progress: bool = eqx.field(static=True)
+    max_steps: int = eqx.field(static=True)
+
+
+def solve(model: StarBattery, ts: jax.Array, start: jax.Array, options: Options) -> Trajectory:
+    """Return the trajectory of one model from a stored state."""
+    problem = Problem(model)
+    run = _propagate if options.method == "propagator" else _integrate
+    saved, last, error, counts = run(problem, ts, start, options)
+    named = options.method, options.why
+    return assemble(problem, ts, saved, last, error, options.tolerance, counts, named)
+
+
+def _integrate(problem: Problem, ts: jax.Array, start: jax.Array, options: Options) -> Any:
+    """Return what was observed, the last state, its error, and the counts of steps."""
+    solver, controller = _stepping(problem, ts, options)
+    adjoint: Any = diffrax.ForwardMode()
+    if options.gradient == "reverse":
+        adjoint = diffrax.RecursiveCheckpointAdjoint(checkpoints=_CHECKPOINTS)
+    meter = diffrax.TqdmProgressMeter() if options.progress else diffrax.NoProgressMeter()
+    # Where a pulse jumps at the last time, its value there is that before the jump.
+    end = jnp.nextafter(jax.lax.stop_gradient(ts[-1]), 0.0)
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(lambda t, y, problem: problem.generator(jnp.minimum(t, end))(y)),
+        solver,
+        t0=jnp.zeros_like(ts[-1]),
+        t1=ts[-1],
+        dt0=None,
+        y0=start,
+        args=problem,
+        saveat=diffrax.SaveAt(
+            subs=(diffrax.SubSaveAt(ts=ts, fn=options.observe), diffrax.SubSaveAt(t1=True)),
+            controller_state=True,
+        ),
+        stepsize_controller=controller,
+        adjoint=adjoint,
+        max_steps=options.max_steps,
+        progress_meter=meter,
+        throw=False,
+    )
+    saved, last = solution.ys
+    error = jnp.broadcast_to(solution.controller_state[1], ts.shape)
+    counts = solution.stats["num_steps"], solution.stats["num_rejected_steps"]
+    return saved, last[0], error, counts
+
+
+def _propagate(problem: Problem, ts: jax.Array, start: jax.Array, options: Options) -> Any:
+    """Step from time to time with the exponential of L as a matrix on stored states."""
+    generator = problem.generator(ts[0])
+    units = jnp.eye(start.size).reshape(start.size, *start.shape)
+    matrix = jax.vmap(lambda unit: generator(unit).ravel())(units).T
+
+    def advance(stored: jax.Array, interval: jax.Array) -> tuple[jax.Array, Any]:
+        exponential = jax.scipy.linalg.expm(matrix * interval, max_squarings=64)
+        stored = (exponential @ stored.ravel()).reshape(start.shape)
+        return stored, options.observe(ts[0], stored, problem)
+
+    last, saved = jax.lax.scan(advance, start, jnp.diff(ts, prepend=0.0))
+    # Repeated squaring adds up rounding in proportion to the time.
+    error = jnp.finfo(matrix.dtype).eps * jnp.linalg.norm(matrix, 1) * ts
+    return saved, last, jax.lax.stop_gradient(error), (None, None)
+
+
+def _stepping(problem: Problem, ts: jax.Array, options: Options) -> tuple[Any, Any]:
+    """Return the solver and the controller of its steps."""
+    jumps = _jump_times(problem.model)
+    stops = jnp.sort(jnp.concatenate([ts, *jumps]))
+    inner: Any
+    if options.method == "chebyshev":
+        around = ellipse(problem.generator(ts[0]))
+        # Half of the tolerance for the step, half for what each step leaves out besides.
+        rate = options.rtol / 2 / jnp.maximum(ts[-1], jnp.finfo(ts.dtype).tiny)
+        solver: Any = Chebyshev(around, rate)
+        inner = EvenSteps(stops, longest_step(around, rate))
+    else:
+        solver = _SOLVERS[options.method](options)
+        if options.step is not None:
+            inner = EvenSteps(stops, options.step)
+        else:
+            inner = diffrax.PIDController(rtol=options.rtol, atol=options.atol)
+            inner = diffrax.ClipStepSizeController(inner, step_ts=ts)
+    if jumps:
+        inner = diffrax.ClipStepSizeController(inner, jump_ts=jnp.sort(jnp.concatenate(jumps)))
+    return solver, Recorded(inner)
+
+
+def _implicit(options: Options) -> Any:
+    """Return a stiff solver, with the Jacobian as a matrix.
+
+    The Jacobian is that of the step's beginning: where L does not depend on time the first
+    iteration is the solution, and a pulse takes several.
+    """
+    rtol: Any = options.rtol
+    finder = diffrax.VeryChord(rtol=rtol, atol=rtol)
+    return diffrax.Kvaerno5(root_finder=finder, root_find_max_steps=50)
+
+
+_SOLVERS: dict[str, Callable[[Options], Any]] = {
+    "tsit5": lambda options: diffrax.Tsit5(),
+    "dopri8": lambda options: diffrax.Dopri8(),
+    "kvaerno5": _implicit,
+}
+
+
+def _jump_times(model: StarBattery) -> list[jax.Array]:
+    """Return the times at which the piecewise constant parameters of one model change."""
+    leaves = jax.tree.leaves(model, is_leaf=lambda leaf: isinstance(leaf, PiecewiseConstant))
+    return [leaf.times for leaf in leaves if isinstance(leaf, PiecewiseConstant)]
+
+
+class EvenSteps(diffrax.AbstractAdaptiveStepSizeController):
+    """Equal steps from stop to stop, as few as are no longer than `step`.
+
+    Attributes
+    ----------
+    stops
+        Times on which a step ends, ascending.
+    step
+        The longest step.
+    rtol, atol, norm
+        Without meaning here; a controller that is clipped at jumps must have them.
+    """
+
+    stops: jax.Array
+    step: jax.Array
+    rtol: ClassVar[float] = 0.0  # type: ignore[misc]
+    atol: ClassVar[float] = 0.0  # type: ignore[misc]
+    norm: ClassVar[Any] = None  # type: ignore[misc]
+
+    def __init__(self, stops: jax.Array, step: jax.Array):
+        """Take the stops and the step."""
+        self.stops, self.step = stops, step
+
+    def wrap(self, direction: Any) -> "EvenSteps":
+        """Return itself: time runs forwards only."""
+        return self
+
+    def init(
+        self, terms: Any, t0: Any, t1: Any, y0: Any, dt0: Any, args: Any, func: Any, order: Any
+    ) -> tuple[Any, None]:
+        """Return the end of the first step."""
+        return self._after(t0), None
+
+    def adapt_step_size(
+        self, t0: Any, t1: Any, y0: Any, y1: Any, args: Any, y_error: Any, order: Any, state: Any
+    ) -> tuple[Any, ...]:
+        """Keep the step and return the end of the next one."""
+        keep, jumped = jnp.array(True), jnp.array(False)
+        return keep, t1, self._after(t1), jumped, None, diffrax.RESULTS.successful
+
+    def _after(self, t: jax.Array) -> jax.Array:
+        # A clip at a jump leaves time a rounding before it.
+        ahead = jnp.searchsorted(self.stops, t + 1e-6 * self.step, side="right")
+        stop = self.stops[jnp.minimum(ahead, len(self.stops) - 1)]
+        # A count that is whole but for rounding is that whole number.
+        count = jnp.ceil((stop - t) / self.step * (1 - 1e-6))
+        return jnp.where(count > 1, t + (stop - t) / jnp.maximum(count, 1), stop)
+
+
+class Recorded(diffrax.AbstractStepSizeController):
+    """A controller that judges a state by its norm, and adds up the errors of the steps it keeps.
+
+    Judged element by element, a state would be held to the precision of its empty levels; averaged
+    over its elements, those would hide the error of the others.
+    """
+
+    inner: diffrax.AbstractStepSizeController
+
+    def wrap(self, direction: Any) -> "Recorded":
+        """Return the controller with the direction of time."""
+        return Recorded(self.inner.wrap(direction))
+
+    def init(
+        self, terms: Any, t0: Any, t1: Any, y0: Any, dt0: Any, args: Any, func: Any, order: Any
+    ) -> tuple[Any, Any]:
+        """Return the end of the first step."""
+        end, state = self.inner.init(terms, t0, t1, y0, dt0, args, func, order)
+        return end, (state, jnp.zeros((), y0.dtype))
+
+    def adapt_step_size(
+        self, t0: Any, t1: Any, y0: Any, y1: Any, args: Any, y_error: Any, order: Any, state: Any
+    ) -> tuple[Any, ...]:
+        """Judge the step by norms."""
+        inner, total = state
+        norms = [jax.lax.stop_gradient(jnp.linalg.norm(x.ravel())) for x in (y0, y1, y_error)]
+        keep, start, end, jumped, inner, result = self.inner.adapt_step_size(
+            t0, t1, norms[0], norms[1], args, norms[2], order, inner
+        )
+        # The error is that of the embedded solution, one order below the one that goes on.
+        total = total + jnp.where(keep, norms[2] ** (1 + 1 / order), 0.0)
+        return keep, start, end, jumped, (inner, total), result

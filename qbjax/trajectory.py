@@ -1,0 +1,200 @@
+"""A charging curve with the evidence for it, and how a stored state is observed."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from qbjax import lindblad
+from qbjax.checks import Status
+from qbjax.dicke import level_numbers
+from qbjax.lindblad import Generator
+from qbjax.models import StarBattery
+from qbjax.thermo import ergotropy
+
+# Above it, the topmost level of a cut charger is no longer empty.
+_CUT = 1e-6
+
+OBSERVABLES = ("energy", "ergotropy", "power", "populations", "battery", "rho")
+
+
+class Trajectory(eqx.Module):
+    """A charging curve and its evidence; what was not asked for in `save` is None.
+
+    Shapes are those of one model, with T times, L = N_max + 1 and d_c levels of the charger; a
+    batch puts its axes in front.
+
+    Attributes
+    ----------
+    ts
+        The times, shape (T,).
+    energy, ergotropy
+        Eqs. (4) and (5) over the full 2^N space, in the unit of omega_B, shape (T,).
+    power
+        dE_B/dt, as the generator gives it, shape (T,).
+    populations, battery, rho
+        Shapes (T, L), (T, L, L) and (T, d_c, L, d_c, L).
+    observables
+        What the functions of the argument `observables` returned, by name, with T in front.
+    error_estimate
+        Uncertainty of the energy, shape (T,). Exact: what rounding leaves in the splittings of
+        nearly equal singular values of K and, with a charger detuning, in the propagator.
+        Propagator: what rounding leaves. Integrators: N omega_B times the estimated local errors
+        of the state (in the norm sqrt(sum |rho_ij|^2)) summed over all steps, so one number for
+        all times.
+    trace_drift
+        max |Tr rho - 1| over the times, shape ().
+    smallest_eigenvalue
+        Of the state at the last time, shape (); None for the exact solution.
+    steps, rejected_steps
+        Steps of the integrator, those among them that were thrown away, shape (); None where there
+        is none.
+    top_population
+        Where the charger is a cut ladder: the largest population of its topmost level over the
+        times, shape (); else None.
+    status
+        A `Status` per time, shape (T,). `SPLITTINGS_LOST` (exact) or `NOT_CONVERGED` where
+        error_estimate exceeds tolerance * N * omega_B or is unknown; `NOT_CONVERGED` with NaN in
+        place of numbers where the integrator did not arrive; `CUT_TOO_LOW` where the population of
+        the topmost level of a cut charger exceeds 1e-6.
+    method, why
+        The method that was used and the reason for the choice.
+    """
+
+    ts: jax.Array
+    energy: jax.Array | None
+    ergotropy: jax.Array | None
+    power: jax.Array | None
+    populations: jax.Array | None
+    battery: jax.Array | None
+    rho: jax.Array | None
+    observables: dict[str, jax.Array]
+    error_estimate: jax.Array
+    trace_drift: jax.Array
+    smallest_eigenvalue: jax.Array | None
+    steps: jax.Array | None
+    rejected_steps: jax.Array | None
+    top_population: jax.Array | None
+    status: jax.Array
+    method: str = eqx.field(static=True)
+    why: str = eqx.field(static=True)
+
+
+class Problem(eqx.Module):
+    """One model with its generator, made once where it does not depend on time."""
+
+    model: StarBattery
+    constant: Generator | None
+
+    def __init__(self, model: StarBattery):
+        """Make the generator where it is constant."""
+        self.model = model
+        self.constant = None if model.depends_on_time else lindblad.generator(model)
+
+    def generator(self, t: jax.Array) -> Generator:
+        """Return the generator at a time."""
+        return lindblad.generator(self.model, t) if self.constant is None else self.constant
+
+
+class Observe(eqx.Module):
+    """What to return of a stored state: names out of `OBSERVABLES` and functions of rho, by name.
+
+    Attributes
+    ----------
+    save, functions
+        The names, and pairs of a name and a function.
+    """
+
+    save: tuple[str, ...] = eqx.field(static=True)
+    functions: tuple[tuple[str, Callable[..., Any]], ...] = eqx.field(static=True)
+
+    def __call__(self, t: jax.Array, stored: jax.Array, problem: Problem) -> dict[str, Any]:
+        """Return them at one time, with the trace and the population of the topmost level."""
+        model, generator = problem.model, problem.generator(t)
+        battery = lindblad.battery(generator, stored)
+        charger = lindblad.charger_populations(generator, stored)
+        known: dict[str, Callable[[], Any]] = {
+            "energy": lambda: _energy(model, battery),
+            "ergotropy": lambda: ergotropy(battery, model.omega_B),
+            "power": lambda: _energy(model, lindblad.battery(generator, generator(stored))),
+            "populations": lambda: jnp.diagonal(battery).real,
+            "battery": lambda: battery,
+            "rho": lambda: lindblad.restore(generator, stored),
+        }
+        saved = {name: known[name]() for name in self.save}
+        rho = known["rho"]() if self.functions else None
+        saved["observables"] = {name: jnp.asarray(f(rho)) for name, f in self.functions}
+        return saved | {"trace": jnp.sum(charger), "top": charger[-1]}
+
+
+def assemble(
+    problem: Problem,
+    ts: jax.Array,
+    saved: dict[str, Any],
+    last: jax.Array,
+    error: jax.Array,
+    tolerance: jax.Array,
+    counts: tuple[jax.Array | None, jax.Array | None],
+    named: tuple[str, str],
+) -> Trajectory:
+    """Return the trajectory with its evidence, from what was observed at each time.
+
+    Parameters
+    ----------
+    problem, ts
+        What was solved, at which times.
+    saved
+        What `Observe` returned, stacked over the times; not finite where there is nothing.
+    last
+        The stored state at the last time.
+    error
+        Estimated error of the state, shape (T,).
+    tolerance
+        As for `qbjax.evolve`.
+    counts
+        Steps and rejected steps.
+    named
+        Method and why.
+    """
+    model = problem.model
+    trace, top = saved.pop("trace"), saved.pop("top")
+    arrived = jnp.isfinite(trace)
+    saved = jax.tree.map(lambda x: jnp.where(_along(arrived, x), x, jnp.nan), saved)
+    status = jnp.where(arrived & (error <= tolerance), Status.OK, Status.NOT_CONVERGED)
+    truncated = model.charger.truncated
+    if truncated:
+        overflown = (status == Status.OK) & (top > _CUT)
+        status = jnp.where(overflown, Status.CUT_TOO_LOW, status)
+    return Trajectory(
+        ts=ts,
+        **{name: saved.get(name) for name in OBSERVABLES},
+        observables=saved["observables"],
+        error_estimate=model.N * model.omega_B * error,
+        trace_drift=jnp.max(jnp.where(arrived, jnp.abs(trace - 1), jnp.nan)),
+        smallest_eigenvalue=_smallest_eigenvalue(problem.generator(ts[-1]), last, arrived[-1]),
+        steps=counts[0],
+        rejected_steps=counts[1],
+        top_population=jnp.max(jnp.where(arrived, top, jnp.nan)) if truncated else None,
+        status=status,
+        method=named[0],
+        why=named[1],
+    )
+
+
+def _energy(model: StarBattery, battery: jax.Array) -> jax.Array:
+    return model.omega_B * (level_numbers(model.levels) @ jnp.diagonal(battery).real)
+
+
+def _smallest_eigenvalue(generator: Generator, stored: jax.Array, arrived: jax.Array) -> jax.Array:
+    """Return the smallest eigenvalue of a stored state; NaN where it is not that of the end."""
+    size = generator.charger_levels * generator.levels
+    gauged = lindblad.in_gauge(generator, stored).reshape(size, size)
+    lowest = jnp.linalg.eigvalsh(jax.lax.stop_gradient(jnp.where(arrived, gauged, 0.0)))[0]
+    return jnp.where(arrived, lowest, jnp.nan)
+
+
+def _along(times: jax.Array, values: jax.Array) -> jax.Array:
+    """Return a mask over the times with axes for the rest of the values."""
+    return times.reshape(times.shape + (1,) * (values.ndim - 1))
