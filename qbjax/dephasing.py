@@ -13,7 +13,7 @@ from qbjax import charging, fit, rates, sectors
 from qbjax.charging import Problem
 from qbjax.checks import Status, raise_unless_ok
 from qbjax.models import StarBattery, over_batch
-from qbjax.optimize import minimise
+from qbjax.minimise import minimise
 
 # Dephasing rates that are looked at before the descent.
 _SCAN = 200
@@ -84,7 +84,7 @@ def optimal_dephasing(
         one dimension the secant method, which the scan leaves next to the minimum), and steps of
         decaying length down the slope's sign for the others, whose minimum is a kink.
     max_steps, tolerance
-        Of the descent: see `qbjax.optimize.minimise`.
+        Of the descent: see `qbjax.minimise.minimise`.
     progress
         Whether to show a progress bar (for one model, on the host).
 

@@ -1,287 +1,214 @@
-"""The one optimisation loop of the library: any optax optimiser, on the host and under tracing."""
+r"""The parameters of a model at which a figure of merit is largest.
 
-import functools
-from collections.abc import Callable
+Bounds are kept by a change of variables p(x) after MINUIT: between a and b, in the middle at x = 0,
+
+    p = a + (b - a) (1 + sin x) / 2,      one-sided:  p = a + s (sqrt(1 + x^2) - 1),
+
+with s the distance of the start from the bound; without bounds p = p_0 + s x. A bound is reached at
+a finite x, where dp/dx = 0, so that an optimum on the boundary is a smooth one in x. Where the
+lower bound is positive, ln p takes the place of p: rates are searched decade by decade.
+"""
+
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
-from jax.flatten_util import ravel_pytree
-from jax.typing import ArrayLike
-from tqdm import tqdm
 
-from qbjax.checks import is_concrete, require
+from qbjax.checks import ArgumentError, SolveError, Status, is_concrete, require
+from qbjax.minimise import Minimum, minimise
+from qbjax.models import StarBattery, over_batch
+from qbjax.pulses import PiecewiseConstant, Pulse, is_pulse
 
-Loss = Callable[[Any, Any], tuple[jax.Array, Any]]
+Objective = Callable[[StarBattery], Any]
+Bounds = tuple[Any, Any]
 
-# Successive steps that must leave loss and parameters in place before the loop calls itself
-# stalled: more than momentum spends at a turning point.
-_STALL_STEPS = 10
-# Steps between two updates of the progress bar.
-_CHUNK = 10
+_SIGNED = ("F", "g", "omega_C", "omega_d")
+_NOT_NEGATIVE = ("gamma_C", "omega_B", "kappa", "nbar", "Gamma_down", "Gamma_up", "Gamma_z")
+# A parameter this close to a bound, as a share of the range in p or ln p, is on it. In x the
+# distance is the square root: far more than the descent leaves.
+_ON_BOUND = 1e-8
 
 
-class Minimum(eqx.Module):
-    """What `minimise` found, with the evidence.
+class Optimum(eqx.Module):
+    """The best parameters that `optimize` saw, with the evidence; a batch puts its axes in front.
 
     Attributes
     ----------
-    x
-        The best parameters seen, in the structure of `x0`.
+    model
+        The model with these parameters.
     value
-        The loss there, shape ().
-    aux
-        The loss's second output there.
+        The figure of merit there, shape ().
+    parameters
+        The parameters by name; a pulse where the model has one.
+    at_bound
+        -1 where a parameter is on its lower bound, 1 on its upper one, else 0, by name; for a pulse
+        with one entry for each of its parameters.
     gradient_norm
-        Euclidean norm of the gradient there, shape (); it may be large at a kink.
+        Norm of the gradient there in the variables x of `qbjax.optimize`, shape (). It vanishes on
+        a bound that the figure of merit is pressed against, too.
+    history
+        The figure of merit at every iterate, NaN after the last one, shape (max_steps + 1,).
     steps
         Number of steps taken, shape ().
-    history
-        The loss at every iterate, NaN after the last one, shape (max_steps + 1,).
-    converged
-        Whether the loop stopped because it had converged, shape ().
+    converged, status
+        Whether the ascent converged, shape (), and the same as a `Status`, `OK` or `NOT_CONVERGED`.
     """
 
-    x: Any
+    model: StarBattery
     value: jax.Array
-    aux: Any
+    parameters: dict[str, Any]
+    at_bound: dict[str, Any]
     gradient_norm: jax.Array
-    steps: jax.Array
     history: jax.Array
-    converged: jax.Array
-
-
-class _Point(eqx.Module):
-    """The loss and its gradient at one set of parameters."""
-
-    x: Any
-    value: jax.Array
-    aux: Any
-    gradient: Any
-
-
-class _State(eqx.Module):
-    """Everything that the loop carries from step to step."""
-
-    now: _Point
-    best: _Point
-    optimizer: Any
     steps: jax.Array
-    stalled: jax.Array
     converged: jax.Array
-    history: jax.Array
+    status: jax.Array
 
 
-def minimise(
-    loss: Loss,
-    x0: Any,
+def optimize(
+    model: StarBattery,
+    objective: Objective,
+    parameters: Mapping[str, Bounds],
     *,
     optimizer: optax.GradientTransformation | None = None,
-    aux: Any = None,
-    max_steps: int = 500,
+    max_steps: int = 200,
     tolerance: float = 1e-8,
     progress: bool = False,
-    label: str = "minimise",
-) -> Minimum:
-    """Minimise a real function of real parameters with an optax optimiser.
+) -> Optimum:
+    """Maximise a figure of merit over parameters of a model, from the model's own values.
 
-    The loop has converged when the gradient's norm is at most tolerance * (1 + |loss|). It ends,
-    too, when ten successive steps each changed the parameters by at most tolerance * (1 + |x|).
-    That has converged only where descent is over: a step down the gradient, long enough to lower a
-    smooth loss by tolerance * (1 + |loss|), does not bring half of it. So a kink, where no gradient
-    vanishes, counts as converged, and an optimiser that merely crawls does not. A NaN loss and
-    `max_steps` end the loop unconverged.
-
-    Works under `jax.jit` and `jax.vmap`, and is compiled on the host, too: once for each `loss`
-    object, so give data to the loss as a `jax.tree_util.Partial` where many fits share a program.
-    No reverse-mode derivative passes through the loop.
+    The ascent is local: it finds the maximum uphill of the start. Its stopping rules are those of
+    `qbjax.minimise.minimise`.
 
     Parameters
     ----------
-    loss
-        Function of (x, aux) that returns the loss, a real scalar, and the next aux.
-    x0
-        Real parameters to start from: an array, or any pytree of arrays.
+    model
+        One model, or a batch of them with an optimum each.
+    objective
+        A function of one model that returns what to maximise, a real scalar, by JAX operations, for
+        example the ergotropy of `qbjax.steady_state(model)`. It is traced, so nothing is raised
+        within it: return NaN where a status says that a number cannot be trusted. Functions are
+        told apart by identity: define it once, or every call compiles anew.
+    parameters
+        For each parameter by its name (low, high), the bounds, None or infinite where there is
+        none. A parameter starts strictly between them. Of a `qbjax.PiecewiseConstant` the values
+        are optimised, of a `qbjax.Pulse` all its parameters; their bounds may be tuples with one
+        entry for each parameter of the pulse.
     optimizer
-        Any optax optimiser; None means `optax.lbfgs()`, whose line search sets its own steps.
-    aux
-        What the first call of the loss gets as aux; later ones get what the last iterate returned,
-        for example the warm start of an inner solve. No gradient passes through it.
-    max_steps
-        The most steps to take; the length of the history is one more.
-    tolerance
-        The relative tolerance of both rules above, not negative.
+        Any optax optimiser; None means `optax.lbfgs()`. It works on the variables x of the module
+        `qbjax.optimize`, which are of order one.
+    max_steps, tolerance
+        Where the ascent ends: see `qbjax.minimise.minimise`.
     progress
-        Whether to show a progress bar; without a terminal, or on traced values, none is shown.
-    label
-        The name of the progress bar.
+        Whether to show a progress bar (for one model, on the host).
 
     Returns
     -------
-    The best point seen, and the evidence for it.
+    The best point seen and the evidence; look at `.status` and `.at_bound`.
 
     Raises
     ------
     ArgumentError
-        Where `max_steps` or `tolerance` is out of its range, or a parameter is complex.
+        Where a parameter is unknown or absent, starts outside its bounds, or the objective returns
+        no real scalar.
+    SolveError
+        Where the objective is NaN at the start (in all of a batch).
 
     Examples
     --------
-    >>> import jax.numpy as jnp
-    >>> from qbjax.optimize import minimise
-    >>> found = minimise(lambda x, aux: (jnp.sum((x - 2.0) ** 2), aux), jnp.zeros(3))
-    >>> print(found.x, found.converged)
-    [2. 2. 2.] True
+    The drive that leaves most ergotropy in two qubits beside a leaking charger after a time of 10:
+
+    >>> import qbjax as qb
+    >>> def stored(model):
+    ...     return qb.evolve(model, [10.0]).ergotropy[0]
+    >>> model = qb.StarBattery(N=2, F=0.5, gamma_C=0.1, kappa=0.05)
+    >>> best = qb.optimize(model, stored, {"F": (0.1, 5.0)})
+    >>> print(f"{best.parameters['F']:.3f} {best.value:.4f} {best.status.item()}")
     """
-    require(max_steps >= 1, "max_steps", "an integer of at least 1", max_steps)
-    require(tolerance >= 0, "tolerance", "not negative", tolerance)
-    x0 = jax.tree.map(_real, x0)
-    optimizer = _default_optimizer() if optimizer is None else optimizer
-    # As an array, the tolerance is an argument of the compiled step and no constant of it.
-    limit = jnp.asarray(tolerance)
-    state = _start(loss, optimizer, x0, aux, max_steps, limit)
-    # The state, unlike x0, is traced also where only the loss closes over traced values.
-    if progress and is_concrete(state):
-        state = _advance_with_bar(loss, optimizer, state, max_steps, limit, label)
+    require(len(parameters) > 0, "parameters", "at least one name with its bounds", "empty")
+    domains = {name: _domain(model, name, bounds) for name, bounds in parameters.items()}
+    merit = _Merit(model, domains, objective)
+    _check_objective(merit)
+    settings = (optimizer, max_steps, tolerance)
+    if model.batch_shape:
+        best = _optimum_batch(merit, *settings)
     else:
-        state = _advance(loss, optimizer, state, jnp.asarray(max_steps), limit)
-    best = state.best
-    norm = _norm(best.gradient)
-    return Minimum(best.x, best.value, best.aux, norm, state.steps, state.history, state.converged)
+        best = _optimum(merit, *settings, progress=progress)
+    first = best.history[..., 0]
+    if is_concrete(first) and np.all(np.isnan(first)):
+        raise SolveError("the objective is NaN at the model's own parameters: nothing to start from")
+    return best
 
 
-@functools.cache
-def _default_optimizer() -> optax.GradientTransformation:
-    # Cached, because a fresh optimiser would be compiled afresh.
-    return optax.lbfgs()
+class _Domain(eqx.Module):
+    """The leaves of one parameter where they start, and their bounds, each in the same structure.
+
+    Attributes
+    ----------
+    start
+        The leaves, with the batch axes in front.
+    low, high
+        The bounds, infinite where there is none; shared by the batch.
+    """
+
+    start: Any
+    low: Any
+    high: Any
+
+    def at(self, x: Any) -> Any:
+        """Return the leaves of one model for the variables x."""
+        return jax.tree.map(_inside, x, self.start, self.low, self.high)
+
+    def origin(self) -> Any:
+        """Return the variables x of the start of one model."""
+        return jax.tree.map(_origin, self.start, self.low, self.high)
 
 
-def _real(leaf: ArrayLike) -> jax.Array:
-    array = jnp.asarray(leaf)
-    require(not jnp.iscomplexobj(array), "x0", "real", leaf)
-    return array.astype(jnp.result_type(array.dtype, float))
+class _Merit(eqx.Module):
+    """The loss for `minimise`: a pytree, so that calls with other numbers share a program."""
+
+    model: StarBattery
+    domains: dict[str, _Domain]
+    objective: Objective = eqx.field(static=True)
+
+    def at(self, x: dict[str, Any]) -> StarBattery:
+        """Return the model for the variables x."""
+        leaves = {name: domain.at(x[name]) for name, domain in self.domains.items()}
+        return eqx.tree_at(lambda m: [_leaves(m, name) for name in leaves], self.model, [*leaves.values()])
+
+    def __call__(self, x: dict[str, Any], aux: None) -> tuple[jax.Array, None]:
+        return -jnp.asarray(self.objective(self.at(x))), aux
 
 
-def _norm(tree: Any) -> jax.Array:
-    return jnp.linalg.norm(ravel_pytree(tree)[0])
+def _leaves(model: StarBattery, name: str) -> Any:
+    """Return what is optimised of a parameter: an array, or the pytree of a pulse's."""
+    parameter = getattr(model, name)
+    if isinstance(parameter, PiecewiseConstant):
+        return parameter.values
+    return parameter.parameters if isinstance(parameter, Pulse) else parameter
 
 
-def _evaluate(loss: Loss, x: Any, aux: Any) -> _Point:
-    aux = jax.lax.stop_gradient(aux)
-    (value, aux), gradient = jax.value_and_grad(loss, has_aux=True)(x, aux)
-    return _Point(x, value, aux, gradient)
-
-
-def _is_stationary(point: _Point, tolerance: jax.Array) -> jax.Array:
-    return _norm(point.gradient) <= tolerance * (1 + jnp.abs(point.value))
-
-
-@eqx.filter_jit
-def _start(
-    loss: Loss,
-    optimizer: optax.GradientTransformation,
-    x0: Any,
-    aux: Any,
-    max_steps: int,
-    tolerance: jax.Array,
-) -> _State:
-    first = _evaluate(loss, x0, aux)
-    return _State(
-        now=first,
-        best=first,
-        optimizer=optimizer.init(x0),
-        steps=jnp.asarray(0),
-        stalled=jnp.asarray(0),
-        converged=_is_stationary(first, tolerance),
-        history=jnp.full(max_steps + 1, jnp.nan, first.value.dtype).at[0].set(first.value),
-    )
-
-
-@eqx.filter_jit
-def _advance(
-    loss: Loss,
-    optimizer: optax.GradientTransformation,
-    state: _State,
-    until: jax.Array,
-    tolerance: jax.Array,
-) -> _State:
-    """Step until the loop has ended or has taken `until` steps in all."""
-
-    def goes_on(state: _State) -> jax.Array:
-        return (state.steps < until) & ~_has_ended(state)
-
-    state = jax.lax.while_loop(goes_on, lambda s: _step(loss, optimizer, s, tolerance), state)
-    at_rest = _has_stalled(state) & ~_can_descend(loss, state.best, tolerance)
-    return eqx.tree_at(lambda s: s.converged, state, state.converged | at_rest)
-
-
-def _has_stalled(state: _State) -> jax.Array:
-    return state.stalled >= _STALL_STEPS
-
-
-def _has_ended(state: _State) -> jax.Array:
-    return state.converged | _has_stalled(state) | jnp.isnan(state.now.value)
-
-
-def _can_descend(loss: Loss, point: _Point, tolerance: jax.Array) -> jax.Array:
-    """Tell whether a gradient step that is worth `tolerance` brings half of what it promises."""
-    worth = tolerance * (1 + jnp.abs(point.value))
-    rate = worth / _norm(point.gradient) ** 2
-    probe = jax.tree.map(lambda x, gradient: x - rate * gradient, point.x, point.gradient)
-    return loss(probe, point.aux)[0] < point.value - worth / 2
-
-
-def _step(
-    loss: Loss, optimizer: optax.GradientTransformation, state: _State, tolerance: jax.Array
-) -> _State:
-    old = state.now
-    updates, optimizer_state = optax.with_extra_args_support(optimizer).update(
-        old.gradient,
-        state.optimizer,
-        old.x,
-        # What the optimisers with a line search ask for; the others ignore it.
-        value=old.value,
-        grad=old.gradient,
-        value_fn=lambda x: loss(x, jax.lax.stop_gradient(old.aux))[0],
-    )
-    new = _evaluate(loss, optax.apply_updates(old.x, updates), old.aux)
-    scale = 1 + jnp.abs(new.value)
-    moved = _norm(jax.tree.map(jnp.subtract, new.x, old.x)) > tolerance * (1 + _norm(new.x))
-    stalled = jnp.where(moved, 0, state.stalled + 1)
-    # A stationary point replaces a best one that is lower by rounding only, so that `converged`
-    # and the gradient speak of the same point.
-    stationary = _is_stationary(new, tolerance)
-    stationary &= new.value <= state.best.value + tolerance * scale
-    better = stationary | (new.value < state.best.value)
-    steps = state.steps + 1
-    return _State(
-        now=new,
-        best=jax.tree.map(lambda a, b: jnp.where(better, a, b), new, state.best),
-        optimizer=optimizer_state,
-        steps=steps,
-        stalled=stalled,
-        converged=stationary,
-        history=state.history.at[steps].set(new.value),
-    )
-
-
-def _advance_with_bar(
-    loss: Loss,
-    optimizer: optax.GradientTransformation,
-    state: _State,
-    max_steps: int,
-    tolerance: jax.Array,
-    label: str,
-) -> _State:
-    # disable=None asks tqdm to show nothing where standard error is no terminal.
-    with tqdm(total=max_steps, desc=label, disable=None) as bar:
-        for until in range(_CHUNK, max_steps + _CHUNK, _CHUNK):
-            end = jnp.asarray(min(until, max_steps))
-            state = _advance(loss, optimizer, state, end, tolerance)
-            bar.update(int(state.steps) - bar.n)
-            bar.set_postfix(loss=f"{float(state.best.value):.6g}")
-            if _has_ended(state):
-                break
-    return state
+def _domain(model: StarBattery, name: str, bounds: Bounds) -> _Domain:
+    """Check one entry of `parameters`."""
+    known = (*_SIGNED, *_NOT_NEGATIVE)
+    wanted = f"names of real parameters, out of {', '.join(known)}"
+    require(name in known, "parameters", wanted, f'"{name}"')
+    absent = f"without `{name}`, which is absent from the model"
+    require(getattr(model, name) is not None, "parameters", absent, "given with it")
+    pair = isinstance(bounds, tuple | list) and len(bounds) == 2
+    require(pair, "parameters", f"a pair of bounds (low, high) for `{name}`", bounds)
+    start = _leaves(model, name)
+    low, high = (_bound(name, b, end, start) for b, end in zip(bounds, (-np.inf, np.inf), strict=True))
+    ordered = _everywhere(jnp.less, low, high)
+    require(ordered, "parameters", f"with low below high for `{name}`", bounds)
+    if name in _NOT_NEGATIVE and not isinstance(getattr(model, name), Pulse):
+        allowed = _everywhere(lambda b: b >= 0, low)
+        require(allowed, "parameters", f"with a low bound of at least 0 for `{name}`", bounds)
+    inside = _everywhere(lambda x, a, b: (a < x) & (x < b), start, low, high)
+    words = f"strictly between its bounds {bounds} in the model, where the ascent starts"
+    require(inside, name, words, getattr(model, name))
+    return _Domain(start, low, high)

@@ -15,26 +15,28 @@ and the Lyapunov preconditioner brings none in where sum_k r_k L_k^dagger L_k is
 as for dephasing of a qubit.
 """
 
-from collections.abc import Callable
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from qbjax import lindblad
-from qbjax.krylov import Solution, gmres
+from qbjax.krylov import LinearMap, gmres
 from qbjax.lindblad import Generator
 from qbjax.lyapunov import Lyapunov, Secular, lyapunov, secular
+from qbjax.tridiagonal import Tridiagonal, factor, from_blocks, to_blocks, tridiagonal
 
-# Pseudo-time: the shift over the norm of L, and the number of steps.
+# Pseudo-time: the shift over the norm of L. The direct solver takes many steps where conserved
+# quantities must be kept, and a tiny shift where only the trace is, which is mended afterwards.
+_SMALL, _TINY = 1e-5, 1e-9
+# The same for GMRES, with the number of steps.
 _SHIFT, _STEPS = 3e-5, 4
-# Doublings of the dense pseudo-time step.
-_DOUBLINGS = 16
 # Shift of the preconditioner over the norm of L: keeps it regular where nothing damps a level.
 _SOFT = 1e-3
 # Residual that GMRES aims at, over the norm of L times that of the state: rounding, with a margin.
 _TARGET = 1e-13
+# The same over the norm of the right-hand side, at most.
+_RELATIVE = 1e-10
 # GMRES: steps in a cycle, and the most cycles.
 _CYCLE, _CYCLES = 80, 12
 
@@ -61,54 +63,57 @@ class Stationary(eqx.Module):
     relaxation_time: jax.Array
 
 
-def direct(
-    generator: Generator, start: jax.Array, live: jax.Array, unique: bool
-) -> Stationary:
-    """Solve densely: for small systems, d^4 numbers with d = d_c L.
+def direct(generator: Generator, start: jax.Array, unique: bool) -> Stationary:
+    """Solve by elimination of blocks, which needs no assumption but operators of reach one.
 
     Parameters
     ----------
     generator, start
-        The generator and the stored state of two parts that it starts from.
-    live
-        Mask of the ladder levels that are no padding, shape (levels,).
+        The generator and the stored state that it starts from, of two parts where the generator is
+        not real.
     unique
-        Whether there is but one stationary state; else pseudo-time is doubled again and again.
+        Whether there is but one stationary state; else the steps of pseudo-time are shorter, and
+        more, so that rounding leaves conserved quantities alone.
     """
-    a = _vector(generator, start)
-    d = generator.charger_levels * generator.levels
-    one = jnp.eye(d * d)
-    matrix = jax.vmap(lambda e: _vector(generator, generator(_stored(generator, e))))(one).T
-    trace = jnp.eye(d).ravel()
-    norm = jax.lax.stop_gradient(_norm(generator))
-    # Padding, where L vanishes, must not make the matrix singular.
-    inside = jnp.tile(live, generator.charger_levels)
-    matrix = matrix - norm * jnp.diag(~(inside[:, None] & inside).ravel())
-    if unique:
-        regular = a[:, None] * trace - matrix
-        x = a + jnp.linalg.solve(regular, matrix @ a)
-    else:
-        regular = _SHIFT * norm * one - matrix
-        step = jnp.linalg.inv(regular) * (_SHIFT * norm)
-        for _ in range(_DOUBLINGS):
-            step = step @ step
-        x = step @ a
-    time = _slowest(regular, jnp.zeros_like(one) if unique else step, a - x)
-    stored = _stored(generator, x)
+    matrix = tridiagonal(generator)
+    relax, inverse = _pseudo_time(matrix, jax.lax.stop_gradient(_norm(generator)), unique)
+    a = to_blocks(generator, _matrix(generator, start))
+    x = relax(a)
+    # Rounding has changed the norm of what is conserved, if anything.
+    x = x / jnp.trace(from_blocks(generator, x)).real
+    decaying = jax.lax.stop_gradient(a - x)
+    time = jnp.zeros(())
+    for _ in range(3):
+        solved = inverse(decaying)
+        solved = jax.lax.stop_gradient(solved - relax(solved))
+        time = jnp.linalg.norm(solved) / jnp.maximum(jnp.linalg.norm(decaying), 1e-300)
+        decaying = solved / jnp.maximum(jnp.linalg.norm(solved), 1e-300)
+    stored = _from_matrix(generator, from_blocks(generator, x), len(start))
     return Stationary(stored, _size(generator, generator(stored)), jnp.asarray(0), time)
 
 
-def _slowest(regular: jax.Array, asymptotic: jax.Array, decaying: jax.Array) -> jax.Array:
-    """Return |L^-1 Y| / |Y| after a few steps of inverse iteration from what decays."""
-    factors = jax.scipy.linalg.lu_factor(regular)
-    time = jnp.zeros(())
-    for _ in range(4):
-        solved = jax.scipy.linalg.lu_solve(factors, decaying)
-        solved = solved - asymptotic @ solved
-        size = jnp.linalg.norm(decaying)
-        time = jnp.linalg.norm(solved) / jnp.where(size == 0, 1.0, size)
-        decaying = solved / jnp.where(time == 0, 1.0, time)
-    return time
+def _pseudo_time(
+    matrix: Tridiagonal, norm: jax.Array, unique: bool
+) -> tuple[LinearMap, LinearMap]:
+    """Return what leads to infinite pseudo-time, and (s - L)^-1, on vectors (L, m)."""
+    shift, steps = (_TINY * norm, 4) if unique else (_SMALL * norm, 60)
+    fixed = jax.lax.stop_gradient(matrix)
+    diagonal = shift * jnp.eye(fixed.diagonal.shape[1]) - fixed.diagonal
+    shifted = Tridiagonal(-fixed.lower, diagonal, -fixed.upper)
+    factors, transposed = factor(shifted), factor(shifted.transpose)
+
+    def inverse(b: jax.Array) -> jax.Array:
+        return jax.lax.custom_linear_solve(
+            lambda x: shift * x - matrix @ x,
+            b,
+            lambda _, b: factors.solve(b),
+            transpose_solve=lambda _, b: transposed.solve(b),
+        )
+
+    def relax(x: jax.Array) -> jax.Array:
+        return jax.lax.scan(lambda x, _: (x + inverse(matrix @ x), None), x, length=steps)[0]
+
+    return relax, inverse
 
 
 def iterative(
@@ -171,23 +176,30 @@ class _System(eqx.Module):
 
     def solve(self, b: jax.Array, target: ArrayLike) -> tuple[jax.Array, jax.Array]:
         """Return the solution and the steps it took; `target` is the residual's norm."""
+        fixed = jax.lax.stop_gradient(self)
+        size = _size(fixed.generator, jax.lax.stop_gradient(b))
+        target = jax.lax.stop_gradient(target)
+        # What is small enough already counts as zero, though not its derivative. The right-hand
+        # sides of derivatives, whose size is another, are met to a relative tolerance.
+        b = b - jax.lax.stop_gradient(jnp.where(size <= target, b, 0.0))
+        relative = jnp.minimum(target / jnp.where(size <= target, jnp.inf, size), _RELATIVE)
+        relative = jnp.where(relative == 0, _RELATIVE, relative)
         # In coordinates whose dot product is that of the matrices.
         metric = _metric(self.generator)
-        fixed = jax.lax.stop_gradient(self)
-        relative = jax.lax.stop_gradient(target / jnp.maximum(_size(self.generator, b), 1e-300))
 
         def matvec(y: jax.Array) -> jax.Array:
-            return metric * self.apply(y / metric)
+            return _on_hermitian(self.generator, lambda x: self.apply(x / metric) * metric, y)
 
         def precondition(y: jax.Array) -> jax.Array:
-            return metric * fixed.precondition(y / metric)
+            inverse = lambda x: fixed.precondition(x / metric) * metric  # noqa: E731
+            return _on_hermitian(fixed.generator, inverse, y)
 
-        def run(matvec: Callable, b: jax.Array) -> tuple[jax.Array, jax.Array]:
-            return _found(matvec, precondition, b, relative)
+        def run(matvec: LinearMap, b: jax.Array) -> tuple[jax.Array, jax.Array]:
+            return _run(matvec, precondition, b, relative)
 
-        def run_transposed(matvec: Callable, b: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def run_transposed(matvec: LinearMap, b: jax.Array) -> tuple[jax.Array, jax.Array]:
             transposed = jax.linear_transpose(precondition, b)
-            return _found(matvec, lambda y: transposed(y)[0], b, relative)
+            return _run(matvec, lambda y: transposed(y)[0], b, relative)
 
         y, steps = jax.lax.custom_linear_solve(
             matvec, metric * b, run, transpose_solve=run_transposed, has_aux=True
@@ -195,16 +207,24 @@ class _System(eqx.Module):
         return y / metric, steps
 
 
-def _found(matvec: Callable, precondition: Callable, b: jax.Array, relative: jax.Array):
-    found = gmres(
-        matvec,
-        precondition,
-        b,
-        target=relative * jnp.linalg.norm(b),
-        cycle=_CYCLE,
-        most_cycles=_CYCLES,
-    )
+def _run(
+    matvec: LinearMap, precondition: LinearMap, b: jax.Array, relative: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    target = relative * jnp.linalg.norm(b)
+    found = gmres(matvec, precondition, b, target=target, cycle=_CYCLE, most_cycles=_CYCLES)
     return found.x, found.steps
+
+
+def _on_hermitian(generator: Generator, linear: LinearMap, stored: jax.Array) -> jax.Array:
+    """Apply a map to the Hermitian part of a stored matrix, and one to the rest.
+
+    The diagonal blocks of a stored matrix have room for more than a Hermitian one. Cotangents use
+    it, and there the generator need not be regular.
+    """
+    diagonal = jnp.array([a == b for a, b in generator.pairs])[:, None, None]
+    signs = jnp.array([1.0, -1.0])[: len(stored), None, None, None]
+    hermitian = jnp.where(diagonal, (stored + signs * stored.swapaxes(-1, -2)) / 2, stored)
+    return linear(hermitian) + stored - hermitian
 
 
 def _norm(generator: Generator) -> jax.Array:
@@ -240,17 +260,3 @@ def _from_matrix(generator: Generator, matrix: jax.Array, parts: int) -> jax.Arr
     rho = matrix.reshape(d_c, levels, d_c, levels)
     blocks = jnp.stack([rho[a, :, b, :] for a, b in generator.pairs])
     return jnp.stack([blocks.real, blocks.imag][:parts])
-
-
-def _vector(generator: Generator, stored: jax.Array) -> jax.Array:
-    """Return the d^2 real coordinates Re + Im of a stored Hermitian matrix of two parts."""
-    matrix = _matrix(generator, stored)
-    return (matrix.real + matrix.imag).ravel()
-
-
-def _stored(generator: Generator, vector: jax.Array) -> jax.Array:
-    """Return the stored state of two parts that has these coordinates."""
-    d = generator.charger_levels * generator.levels
-    both = vector.reshape(d, d)
-    matrix = jax.lax.complex(both + both.T, both - both.T) / 2
-    return _from_matrix(generator, matrix, 2)

@@ -25,7 +25,7 @@ from jax.typing import ArrayLike
 
 from qbjax import dicke
 from qbjax.checks import require
-from qbjax.optimize import Minimum, minimise
+from qbjax.minimise import Minimum, minimise
 from qbjax.states import as_state
 
 # How far populations and states may be from what they must be.

@@ -9,9 +9,8 @@ import numpy as np
 import optax
 import pytest
 
-import qbjax  # noqa: F401  (switches double precision on)
 from qbjax.checks import ArgumentError
-from qbjax.optimize import minimise
+from qbjax.minimise import minimise
 
 MINIMUM = jnp.array([1.0, -2.0])
 START = jnp.array([-1.2, 1.0])
