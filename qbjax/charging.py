@@ -9,6 +9,9 @@ With y(t) = 1 - E_B(t)/E_B(inf) from the empty battery, the definitions are
 
       sum_ab W_a W_b gamma [gamma^2 + 2 (omega_a^2 + omega_b^2)]
                      / [2 gamma^2 (omega_a^2 + omega_b^2) + 4 (omega_a^2 - omega_b^2)^2].
+
+All four come from the modes of the exact solution. Beyond dephasing on battery resonance "settling"
+and "integral" remain, from a sampled curve: see `qbjax.sampled`.
 """
 
 from collections.abc import Callable
@@ -17,18 +20,22 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
-from qbjax import fit, rates, sectors
+from qbjax import fit, rates, sampled, sectors
+from qbjax.batching import map_batch
 from qbjax.checks import (
     ArgumentError,
     Status,
+    is_concrete,
     raise_unless_ok,
     require,
     require_choice,
 )
 from qbjax.curves import Curve, charging_curve, energy_modes
 from qbjax.models import StarBattery, over_batch
+from qbjax.sampled import Sampled
 from qbjax.sectors import Sectors
 from qbjax.settling import log_settling_time
 
@@ -47,10 +54,11 @@ class ChargingTime(eqx.Module):
         The time in the inverse unit of g, and its natural logarithm, which stays finite where the
         time overflows; NaN where there is none.
     status
-        A `Status`: `NOT_CONVERGED` where the definition found no answer, `SPLITTINGS_LOST` where
-        the answer hangs on splittings that rounding has lost, `TRUNCATED` where more modes weigh
-        than are sampled, `AMBIGUOUS` where a fit has a rival within 20 % in cost or its branch
-        ended below gamma_C.
+        A `Status`: `NOT_CONVERGED` where the definition found no answer or samples of the curve do
+        not resolve it, `SPLITTINGS_LOST` where the answer hangs on splittings that rounding has
+        lost, `TRUNCATED` where more modes weigh than are sampled, `AMBIGUOUS` where a fit has a
+        rival within 20 % in cost or its branch ended below gamma_C; that of `qbjax.steady_state`
+        where there is no steady state to charge to.
     evidence
         For "fit": omega, phi, cost, minima (their number) and second_tau. For "decay_rate":
         omega, the frequency of the slowest mode.
@@ -65,7 +73,7 @@ class ChargingTime(eqx.Module):
     definition: str = eqx.field(static=True)
 
 
-class Problem(eqx.Module):
+class Exact(eqx.Module):
     """One model with all that does not depend on gamma_C, and the option of the definition."""
 
     model: StarBattery
@@ -78,6 +86,9 @@ class Problem(eqx.Module):
         return eqx.tree_at(lambda m: m.gamma_C, self.model, jnp.exp(log_gamma))
 
 
+Problem = Exact | Sampled
+
+
 def charging_time(
     model: StarBattery, definition: str = "fit", *, throw: bool = True, **options: Any
 ) -> ChargingTime:
@@ -86,9 +97,10 @@ def charging_time(
     Parameters
     ----------
     model
-        One model or a batch of them.
+        One model or a batch of them, constant in time.
     definition
-        "fit" (Eq. 6), "decay_rate", "settling" or "integral": see `qbjax.charging`.
+        "fit" (Eq. 6), "decay_rate", "settling" or "integral": see `qbjax.charging`. Beyond
+        dephasing on battery resonance "settling" or "integral".
     throw
         Raise where there is no steady state to charge to; otherwise the status says so.
     options
@@ -99,10 +111,10 @@ def charging_time(
     Raises
     ------
     ArgumentError
-        Where an argument or option is not what it must be, off battery resonance, and for
-        "integral" with a charger detuning.
+        Where an argument or option is not what it must be, for a model that depends on time, and
+        for "integral" with a charger detuning and nothing else.
     SolveError
-        Where gamma_C, F or g is zero.
+        Where gamma_C, F or g is zero beside nothing else to relax by.
 
     Examples
     --------
@@ -113,8 +125,11 @@ def charging_time(
     >>> print(f'{qb.charging_time(model, "decay_rate").tau:.1f}')
     66.7
     """
+    model = without_idle_drive(model)
     option, branch = checked_options(model, definition, options)
-    result = _charging_time(model, option, definition, branch)
+    if sectors.obstacle(model) is not None:
+        return map_batch(_solve, model, option, definition, branch)
+    result = _exact_batch(model, option, definition, branch)
     if throw:
         raise_unless_ok(rates.existence(model))
     return result
@@ -139,7 +154,12 @@ def checked_options(
 ) -> tuple[jax.Array | None, str]:
     """Return the numerical option and the branch of a definition."""
     require_choice(definition, "definition", DEFINITIONS)
-    sectors.require_exact(model, "charging times")
+    constant = "constant in time for a charging time"
+    require(not model.depends_on_time, "model", constant, "one with a pulse or a lab-frame drive")
+    obstacle = sectors.obstacle(model)
+    listed = " or ".join(f'"{name}"' for name in sampled.MEASURES)
+    known = obstacle is None or definition in sampled.MEASURES
+    require(known, "definition", f"{listed} where {obstacle}", f'"{definition}"')
     left = dict(options)
     branch = left.pop("branch", BRANCHES[0]) if definition == "fit" else BRANCHES[0]
     require_choice(branch, "branch", BRANCHES)
@@ -152,7 +172,7 @@ def checked_options(
         raise ArgumentError(
             f'Argument `{unknown}` must be left out for "{definition}", but is given.'
         )
-    if definition == "integral" and model.Delta_C is not None:
+    if obstacle is None and definition == "integral" and model.Delta_C is not None:
         raise ArgumentError(
             "Arguments `omega_C` and `omega_d` must be None (charger resonance) for the closed "
             'form of the "integral" definition, but are given; use "settling".'
@@ -171,39 +191,46 @@ def _checked_option(name: str, value: ArrayLike | None) -> jax.Array | None:
     return option
 
 
+def without_idle_drive(model: StarBattery) -> StarBattery:
+    """Return the model without a drive frequency that can be seen to equal omega_B."""
+    idle = sectors.obstacle(model) == "`omega_d` is given" and is_concrete(model.Delta_B)
+    if idle and not np.any(np.asarray(model.Delta_B)):
+        return eqx.tree_at(lambda m: m.omega_d, model, None, is_leaf=lambda leaf: leaf is None)
+    return model
+
+
 @eqx.filter_jit
-def _charging_time(
+def _exact_batch(model: StarBattery, *settings: Any) -> ChargingTime:
+    return over_batch(lambda one: _solve(one, *settings), model)
+
+
+def _solve(
     model: StarBattery, option: jax.Array | None, definition: str, branch: str
 ) -> ChargingTime:
-    def solve(one: StarBattery) -> ChargingTime:
-        log_gamma = jnp.log(jnp.where(one.gamma_C > 0, one.gamma_C, 1.0))
-        problem = problem_of(one, option)
-        log_tau, status, evidence = MEASURES[definition](problem, log_gamma, branch)
-        if definition in ("fit", "settling"):
-            status = jnp.where(problem.curve.left_out > 1e-4, Status.TRUNCATED, status)
-            lost = ~rates.energy_rate(one, problem.spectrum, 1e-3).resolved
-            status = jnp.where(lost, Status.SPLITTINGS_LOST, status)
-        exists = rates.existence(one)
+    problem = problem_of(model, option)
+    log_gamma = jnp.log(jnp.where(model.gamma_C > 0, model.gamma_C, 1.0))
+    log_tau, status, evidence = trusted(problem, definition, log_gamma, branch)
+    if isinstance(problem, Exact):
+        exists = rates.existence(model)
         status = jnp.where(exists == Status.OK, status, exists)
-        unknown = (status != Status.OK) & (status != Status.AMBIGUOUS)
-        log_tau = jnp.where(unknown, jnp.nan, log_tau)
-        return ChargingTime(jnp.exp(log_tau), log_tau, status, evidence, definition)
-
-    return over_batch(solve, model)
+        log_tau = jnp.where(exists == Status.OK, log_tau, jnp.nan)
+    return ChargingTime(jnp.exp(log_tau), log_tau, status, evidence, definition)
 
 
 def problem_of(model: StarBattery, option: jax.Array | None) -> Problem:
     """Return the problem of one model."""
+    if sectors.obstacle(model) is not None:
+        return Sampled(model, option)
     spectrum = sectors.diagonalise(model)
-    return Problem(model, spectrum, charging_curve(model, spectrum), option)
+    return Exact(model, spectrum, charging_curve(model, spectrum), option)
 
 
 _Measured = tuple[jax.Array, jax.Array, dict[str, jax.Array]]
 
 
-def _measure_fit(problem: Problem, log_gamma: jax.Array, branch: str) -> _Measured:
+def _measure_fit(problem: Exact, log_gamma: jax.Array, branch: str) -> _Measured:
     values, log_rate = fit_values(problem, log_gamma)
-    frequencies = starting_frequencies(problem) * jnp.exp(-log_rate)
+    frequencies = starting_frequencies(problem.model, problem.spectrum) * jnp.exp(-log_rate)
     if branch == "lowest":
         found, ended = fit.lowest(values, frequencies), jnp.asarray(False)
     else:
@@ -224,18 +251,18 @@ def _measure_fit(problem: Problem, log_gamma: jax.Array, branch: str) -> _Measur
     return found.p[0] - log_rate, status, evidence
 
 
-def _measure_decay_rate(problem: Problem, log_gamma: jax.Array, _: str) -> _Measured:
+def _measure_decay_rate(problem: Exact, log_gamma: jax.Array, _: str) -> _Measured:
     slowest = rates.energy_rate(problem.at(log_gamma), problem.spectrum, problem.option)
     status = jnp.where(slowest.resolved, Status.OK, Status.SPLITTINGS_LOST)
     return -slowest.log_rate, status, {"omega": jnp.exp(slowest.log_omega)}
 
 
-def _measure_settling(problem: Problem, log_gamma: jax.Array, _: str) -> _Measured:
+def _measure_settling(problem: Exact, log_gamma: jax.Array, _: str) -> _Measured:
     log_tau, found = log_settling_time(problem.curve, jnp.exp(log_gamma), problem.option)
     return log_tau, jnp.where(found, Status.OK, Status.NOT_CONVERGED), {}
 
 
-def _measure_integral(problem: Problem, log_gamma: jax.Array, _: str) -> _Measured:
+def _measure_integral(problem: Exact, log_gamma: jax.Array, _: str) -> _Measured:
     omega, weights = energy_modes(problem.model, problem.spectrum)
     gamma, squares = jnp.exp(log_gamma), omega**2
 
@@ -254,7 +281,7 @@ def _measure_integral(problem: Problem, log_gamma: jax.Array, _: str) -> _Measur
     return jnp.log(integral), jnp.where(trusted, Status.OK, Status.SPLITTINGS_LOST), {}
 
 
-MEASURES: dict[str, Callable[..., _Measured]] = {
+_MEASURES: dict[str, Callable[..., _Measured]] = {
     "fit": _measure_fit,
     "decay_rate": _measure_decay_rate,
     "settling": _measure_settling,
@@ -262,35 +289,58 @@ MEASURES: dict[str, Callable[..., _Measured]] = {
 }
 
 
-def fit_values(problem: Problem, log_gamma: jax.Array) -> tuple[jax.Array, jax.Array]:
+def measure(problem: Problem, definition: str, log_gamma: jax.Array, branch: str) -> _Measured:
+    """Return ln tau at a dephasing rate, the status of the definition, and its evidence."""
+    if isinstance(problem, Exact):
+        return _MEASURES[definition](problem, log_gamma, branch)
+    return sampled.MEASURES[definition](problem, log_gamma)
+
+
+def trusted(problem: Problem, definition: str, log_gamma: jax.Array, branch: str) -> _Measured:
+    """Return the same where the time can be trusted; else the status says why not, and it is NaN.
+
+    A time that is `AMBIGUOUS` stands.
+    """
+    log_tau, status, evidence = measure(problem, definition, log_gamma, branch)
+    if isinstance(problem, Exact) and definition in ("fit", "settling"):
+        status = jnp.where(problem.curve.left_out > 1e-4, Status.TRUNCATED, status)
+        lost = ~rates.energy_rate(problem.at(log_gamma), problem.spectrum, 1e-3).resolved
+        status = jnp.where(lost, Status.SPLITTINGS_LOST, status)
+    known = (status == Status.OK) | (status == Status.AMBIGUOUS)
+    return jnp.where(known, log_tau, jnp.nan), status, evidence
+
+
+def fit_values(problem: Exact, log_gamma: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Return the samples of a fit, and ln r of its time unit."""
     log_rate = rates.energy_rate(problem.at(log_gamma), problem.spectrum, 1e-3).log_rate
     values = fit.sample(problem.curve, jnp.exp(log_gamma), log_rate, problem.option)
     return values, log_rate
 
 
-def starting_frequencies(problem: Problem) -> jax.Array:
+def starting_frequencies(model: StarBattery, spectrum: Sectors) -> jax.Array:
     """Return the frequencies of the slowest and of the heaviest weighty mode."""
-    weights = jnp.abs(rates.energy_weights(problem.model, problem.spectrum))
-    _, plus = sectors.frequencies(problem.spectrum)
-    slowest = rates.energy_rate(problem.model, problem.spectrum, 1e-3).log_omega
+    weights = jnp.abs(rates.energy_weights(model, spectrum))
+    _, plus = sectors.frequencies(spectrum)
+    slowest = rates.energy_rate(model, spectrum, 1e-3).log_omega
     heaviest = jnp.abs(plus).ravel()[jnp.argmax(weights)]
     # The one that carries the recursion's digits where eigh has none left.
     return jnp.stack([jnp.exp(slowest), jnp.maximum(heaviest, jnp.exp(slowest))])
 
 
-def branch_start(problem: Problem) -> jax.Array:
+def branch_start(problem: Exact) -> jax.Array:
     """Return ln of the dephasing rate where a continuous branch starts."""
-    return jnp.log(0.1 * starting_frequencies(problem)[0])
+    return jnp.log(0.1 * starting_frequencies(problem.model, problem.spectrum)[0])
 
 
-def fit_branch(problem: Problem, ladder: jax.Array) -> fit.Branch:
+def fit_branch(problem: Exact, ladder: jax.Array) -> fit.Branch:
     """Follow the best minimum on the first rung of a ladder of ln gamma_C up to its last one."""
     start, log_rate = lowest_fit(problem, ladder[0])
     return fit.follow(lambda x: fit_values(problem, x), ladder, start, log_rate)
 
 
-def lowest_fit(problem: Problem, log_gamma: jax.Array) -> tuple[fit.Fit, jax.Array]:
+def lowest_fit(problem: Exact, log_gamma: jax.Array) -> tuple[fit.Fit, jax.Array]:
     """Return the fit of least cost, and ln r of its time unit."""
     values, log_rate = fit_values(problem, log_gamma)
-    return fit.lowest(values, starting_frequencies(problem) * jnp.exp(-log_rate)), log_rate
+    return fit.lowest(
+        values, starting_frequencies(problem.model, problem.spectrum) * jnp.exp(-log_rate)
+    ), log_rate

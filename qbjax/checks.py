@@ -31,6 +31,7 @@ class Status(enum.IntEnum):
     AMBIGUOUS = 6
     TRUNCATED = 7
     CUT_TOO_LOW = 8
+    NOT_UNIQUE = 9
 
     @property
     def reason(self) -> str:
@@ -57,7 +58,10 @@ _REASONS = {
         "nearly equal singular values of K cannot be told apart in floating point at these late "
         "times; error_estimate says how much of the energy is uncertain"
     ),
-    Status.NOT_CONVERGED: "the iteration stopped before it met its tolerance",
+    Status.NOT_CONVERGED: (
+        "the answer does not meet its tolerance: the iteration stopped before, or the relaxation "
+        "is too slow for this precision"
+    ),
     Status.AMBIGUOUS: (
         "the fit is not unique: a second minimum lies within 20 % in cost, or the branch ended"
     ),
@@ -67,6 +71,10 @@ _REASONS = {
     Status.CUT_TOO_LOW: (
         "the topmost level of the charger holds more than 1e-6: the cut is too low for this drive; "
         "give the charger more levels"
+    ),
+    Status.NOT_UNIQUE: (
+        "the values leave several stationary states, so that the iteration cannot tell which one "
+        'the start reaches: leave out (None) what is zero, or take method="direct"'
     ),
 }
 

@@ -10,13 +10,16 @@ import optax
 from jax.tree_util import Partial
 
 from qbjax import charging, fit, rates, sectors
-from qbjax.charging import Problem
+from qbjax.batching import map_batch
+from qbjax.charging import Exact, Problem
 from qbjax.checks import Status, raise_unless_ok
-from qbjax.models import StarBattery, over_batch
 from qbjax.minimise import minimise
+from qbjax.models import StarBattery, over_batch
 
-# Dephasing rates that are looked at before the descent.
-_SCAN = 200
+# Dephasing rates that are looked at before the descent, and fewer of them where each is sampled.
+_SCAN, _SAMPLED_SCAN = 200, 48
+# Where the scan starts in the latter case, over the heaviest frequency, if not higher.
+_LOWEST = 1e-3
 
 
 class OptimalDephasing(eqx.Module):
@@ -32,12 +35,13 @@ class OptimalDephasing(eqx.Module):
     converged
         Whether the descent converged.
     status
-        `AMBIGUOUS` where a fit's branch ended at the optimum, `NOT_CONVERGED` where the descent
-        did not converge or the optimum lies at the edge of the scan. Of a fit's rivals it says
-        nothing: `charging_time` at the optimum does.
+        That of `charging_time` at the optimum; `AMBIGUOUS`, too, where a fit's branch ended there,
+        and `NOT_CONVERGED` where the descent did not converge or the optimum lies at the edge of
+        the scan. Where the time cannot be trusted, the optimum and its time are NaN.
     scan_gamma_C, scan_tau
         The dephasing rates that were looked at first and the times there, NaN past the end of a
-        fit's branch, shape (200,); None for the closed form.
+        fit's branch, shape (200,), or (48,) beyond dephasing on battery resonance; None for the
+        closed form.
     definition, method
         The definition of the time; "closed form" or "descent".
     """
@@ -73,6 +77,9 @@ def optimal_dephasing(
     "decay_rate" on charger resonance the optimum is a cusp and known in closed form,
     gamma_C* = 4 omega_min and tau* = 1/omega_min.
 
+    Beyond dephasing on battery resonance these frequencies are those of the model without the rest,
+    and the scan starts no lower than 1e-3 times the heaviest one.
+
     Parameters
     ----------
     model
@@ -100,14 +107,17 @@ def optimal_dephasing(
     >>> print(f"{best.gamma_C:.3f} {best.tau:.3f}")
     1.092 2.959
     """
+    model = charging.without_idle_drive(model)
     option, branch = charging.checked_options(model, definition, options)
-    raise_unless_ok(rates.charges(model))
+    exact = sectors.obstacle(model) is None
+    if exact:
+        raise_unless_ok(rates.charges(model))
     if definition == "decay_rate" and model.Delta_C is None:
         return _closed_form(model, option)
     settings = (option, definition, branch, optimizer, max_steps, tolerance)
-    if model.batch_shape:
-        return _optimal_batch(model, *settings)
-    return _optimal(model, *settings, progress=progress)
+    if not model.batch_shape:
+        return _optimal(model, *settings, progress=progress)
+    return _optimal_batch(model, *settings) if exact else map_batch(_optimal, model, *settings)
 
 
 @eqx.filter_jit
@@ -130,7 +140,7 @@ def _closed_form(model: StarBattery, min_weight: Any) -> OptimalDephasing:
 
 @eqx.filter_jit
 def _optimal_batch(model: StarBattery, *settings: Any) -> OptimalDephasing:
-    return over_batch(lambda one: _optimal(one, *settings, progress=False), model)
+    return over_batch(lambda one: _optimal(one, *settings), model)
 
 
 def _optimal(
@@ -142,7 +152,7 @@ def _optimal(
     max_steps: int,
     tolerance: float,
     *,
-    progress: bool,
+    progress: bool = False,
 ) -> OptimalDephasing:
     problem, scan = _scan(model, option, definition, branch)
     start, lowest = scan.log_gammas[scan.best], scan.log_taus[scan.best]
@@ -159,10 +169,12 @@ def _optimal(
     # A descent that left the valley of the scan has crossed the end of a branch.
     near = jnp.abs(descent.x - start) < 4 * (scan.log_gammas[1] - scan.log_gammas[0])
     smooth = near & (jnp.abs(descent.value - lowest) < 0.1) & ~scan.ended
-    charges = rates.charges(model)
     log_gamma = jnp.where(smooth, descent.x, start)
-    log_tau = jnp.where(charges == Status.OK, jnp.where(smooth, descent.value, lowest), jnp.nan)
-    status = jnp.where(descent.converged & ~scan.at_edge, Status.OK, Status.NOT_CONVERGED)
+    log_tau = jnp.where(smooth, descent.value, lowest)
+    trust = _trust(problem, definition, log_gamma, branch)
+    known = (trust == Status.OK) | (trust == Status.AMBIGUOUS)
+    log_gamma, log_tau = (jnp.where(known, x, jnp.nan) for x in (log_gamma, log_tau))
+    status = jnp.where(descent.converged & ~scan.at_edge, trust, Status.NOT_CONVERGED)
     status = jnp.where(smooth, status, Status.AMBIGUOUS)
     return OptimalDephasing(
         gamma_C=jnp.exp(log_gamma),
@@ -170,13 +182,23 @@ def _optimal(
         log_gamma_C=log_gamma,
         log_tau=log_tau,
         history=descent.history,
-        converged=descent.converged & smooth & ~scan.at_edge,
-        status=jnp.where(charges == Status.OK, status, charges),
+        converged=descent.converged & smooth & ~scan.at_edge & known,
+        status=jnp.where(known, status, trust),
         scan_gamma_C=jnp.exp(scan.log_gammas),
         scan_tau=jnp.where(scan.broken, jnp.nan, jnp.exp(scan.log_taus)),
         definition=definition,
         method="descent",
     )
+
+
+@eqx.filter_jit
+def _trust(problem: Problem, definition: str, log_gamma: jax.Array, branch: str) -> jax.Array:
+    """Return the status of the charging time at a dephasing rate."""
+    status = charging.trusted(problem, definition, log_gamma, branch)[1]
+    if not isinstance(problem, Exact):
+        return status
+    charges = rates.charges(problem.model)
+    return jnp.where(charges == Status.OK, status, charges)
 
 
 @functools.cache
@@ -212,11 +234,8 @@ def _scan(
     model: StarBattery, option: jax.Array | None, definition: str, branch: str
 ) -> tuple[Problem, _Scan]:
     problem = charging.problem_of(model, option)
-    slowest, heaviest = charging.starting_frequencies(problem)
-    detuning = 0.0 if model.Delta_C is None else jnp.abs(model.Delta_C)
-    first, last = jnp.log(0.3 * slowest), jnp.log(30 * jnp.maximum(heaviest, detuning))
     continuous = definition == "fit" and branch == "continuous"
-    ladder = jnp.linspace(charging.branch_start(problem) if continuous else first, last, _SCAN)
+    ladder, first = _ladder(problem, continuous)
     log_taus, warm, ended = _climb(problem, ladder, definition, branch)
     allowed = (ladder >= first) & ~ended & ~jnp.isnan(log_taus)
     times = jnp.where(allowed, log_taus, jnp.inf)
@@ -225,26 +244,42 @@ def _scan(
         best = jnp.argmax(allowed & jnp.append(times[1:] > times[:-1], True))
     else:
         best = jnp.argmin(times)
-    at_edge = (best == jnp.argmax(allowed)) | (best == _SCAN - 1)
-    ends_next = ended[jnp.minimum(best + 1, _SCAN - 1)]
+    top = ladder.size - 1
+    at_edge = (best == jnp.argmax(allowed)) | (best == top)
+    ends_next = ended[jnp.minimum(best + 1, top)]
     chosen = jax.tree.map(lambda x: x[best], warm)
     return problem, _Scan(ladder, log_taus, best, chosen, ended, ends_next, at_edge)
+
+
+def _ladder(problem: Problem, continuous: bool) -> tuple[jax.Array, jax.Array]:
+    """Return ln gamma_C of the rungs, and the lowest of them at which an optimum may lie."""
+    model = problem.model
+    if isinstance(problem, Exact):
+        spectrum, lowest, rungs = problem.spectrum, 0.0, _SCAN
+    else:
+        spectrum, lowest, rungs = sectors.diagonalise(model), _LOWEST, _SAMPLED_SCAN
+    slowest, heaviest = charging.starting_frequencies(model, spectrum)
+    detuning = 0.0 if model.Delta_C is None else jnp.abs(model.Delta_C)
+    first = bottom = jnp.log(jnp.maximum(0.3 * slowest, lowest * heaviest))
+    if continuous and isinstance(problem, Exact):
+        bottom = charging.branch_start(problem)
+    return jnp.linspace(bottom, jnp.log(30 * jnp.maximum(heaviest, detuning)), rungs), first
 
 
 def _climb(
     problem: Problem, ladder: jax.Array, definition: str, branch: str
 ) -> tuple[jax.Array, Any, jax.Array]:
     """Return ln tau, what the loss starts warm from, and whether the branch had ended, per rung."""
-    if definition == "fit" and branch == "continuous":
+    if isinstance(problem, Exact) and definition == "fit" and branch == "continuous":
         path = charging.fit_branch(problem, ladder)
         return path.log_tau, (path.fit.p, path.log_rate), path.ended
 
     def rung(log_gamma: jax.Array) -> tuple[jax.Array, Any]:
-        if definition == "fit":
+        if isinstance(problem, Exact) and definition == "fit":
             found, log_rate = charging.lowest_fit(problem, log_gamma)
             log_tau = jnp.where(found.converged, found.p[0] - log_rate, jnp.nan)
             return log_tau, (found.p, log_rate)
-        log_tau, status, _ = charging.MEASURES[definition](problem, log_gamma, branch)
+        log_tau, status, _ = charging.measure(problem, definition, log_gamma, branch)
         return jnp.where(status == Status.OK, log_tau, jnp.nan), None
 
     return *jax.lax.map(rung, ladder), jnp.zeros(ladder.size, dtype=bool)
@@ -255,10 +290,10 @@ def _loss(definition: str) -> Any:
     """Return ln tau as a function of (problem, ln gamma_C, warm start); cached to compile once."""
 
     def loss(problem: Problem, log_gamma: jax.Array, warm: Any) -> tuple[jax.Array, Any]:
-        if definition == "fit":
+        if isinstance(problem, Exact) and definition == "fit":
             values, log_rate = charging.fit_values(problem, log_gamma)
             found = fit.minimum(values, fit.rescale(warm[0], warm[1], log_rate))
             return found.p[0] - log_rate, (found.p, log_rate)
-        return charging.MEASURES[definition](problem, log_gamma, charging.BRANCHES[0])[0], None
+        return charging.measure(problem, definition, log_gamma, charging.BRANCHES[0])[0], None
 
     return loss

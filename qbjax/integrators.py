@@ -1,8 +1,8 @@
 """The general master equation in time: one model, from its generator to a trajectory.
 
-Every integrator is a solver and a controller of step sizes for `diffrax.diffeqsolve`, which brings
-the derivatives, the counts of steps and the progress bar. Steps end on the times that are asked
-for and on the jumps of piecewise constant pulses, so nothing is interpolated.
+The adaptive integrators are a solver and a controller of step sizes for `diffrax.diffeqsolve`, which
+brings the derivatives, the counts of steps and the progress bar. Their steps end on the times that
+are asked for and on the jumps of piecewise constant pulses, so nothing is interpolated.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from qbjax.chebyshev import Chebyshev, ellipse, longest_step
+from qbjax import chebyshev
 from qbjax.models import StarBattery
 from qbjax.pulses import PiecewiseConstant
 from qbjax.trajectory import Observe, Problem, Trajectory, assemble
@@ -21,8 +21,6 @@ from qbjax.trajectory import Observe, Problem, Trajectory, assemble
 ADAPTIVE = ("tsit5", "dopri8", "kvaerno5")
 # Methods that hold a square matrix on states, of this many real numbers at most.
 DENSE, LARGEST_DENSE = ("propagator", "kvaerno5"), 1024
-# Recomputing between 100 stored states repeats a run of 1e5 steps three times.
-_CHECKPOINTS = 100
 
 
 class Options(eqx.Module):
@@ -43,7 +41,7 @@ class Options(eqx.Module):
 def solve(model: StarBattery, ts: jax.Array, start: jax.Array, options: Options) -> Trajectory:
     """Return the trajectory of one model from a stored state."""
     problem = Problem(model)
-    run = _propagate if options.method == "propagator" else _integrate
+    run = {"propagator": _propagate, "chebyshev": _series}.get(options.method, _integrate)
     saved, last, error, counts = run(problem, ts, start, options)
     named = options.method, options.why
     return assemble(problem, ts, saved, last, error, options.tolerance, counts, named)
@@ -54,8 +52,7 @@ def _integrate(problem: Problem, ts: jax.Array, start: jax.Array, options: Optio
     solver, controller = _stepping(problem, ts, options)
     adjoint: Any = diffrax.ForwardMode()
     if options.gradient == "reverse":
-        adjoint = diffrax.RecursiveCheckpointAdjoint(checkpoints=_CHECKPOINTS)
-    meter = diffrax.TqdmProgressMeter() if options.progress else diffrax.NoProgressMeter()
+        adjoint = diffrax.RecursiveCheckpointAdjoint(checkpoints=chebyshev.CHECKPOINTS)
     # Where a pulse jumps at the last time, its value there is that before the jump.
     end = jnp.nextafter(jax.lax.stop_gradient(ts[-1]), 0.0)
     solution = diffrax.diffeqsolve(
@@ -73,13 +70,49 @@ def _integrate(problem: Problem, ts: jax.Array, start: jax.Array, options: Optio
         stepsize_controller=controller,
         adjoint=adjoint,
         max_steps=options.max_steps,
-        progress_meter=meter,
+        progress_meter=_meter(options),
         throw=False,
     )
     saved, last = solution.ys
     error = jnp.broadcast_to(solution.controller_state[1], ts.shape)
     counts = solution.stats["num_steps"], solution.stats["num_rejected_steps"]
     return saved, last[0], error, counts
+
+
+def _series(problem: Problem, ts: jax.Array, start: jax.Array, options: Options) -> Any:
+    """Go from group to group of the times by the series of exp(h L)."""
+    end = jnp.maximum(ts[-1], jnp.finfo(ts.dtype).tiny)
+    series = chebyshev.Series(problem.generator(ts[0]), options.rtol / end)
+    kind = "checkpointed" if options.gradient == "reverse" else "lax"
+    observe, meter = options.observe, _meter(options)
+
+    @jax.checkpoint
+    def group(progress: chebyshev.Progress, times: jax.Array) -> tuple[chebyshev.Progress, Any]:
+        progress, views = chebyshev.advance(
+            series,
+            progress,
+            times,
+            lambda stored: observe.view(ts[0], stored, problem),
+            kind=kind,
+            max_steps=options.max_steps,
+        )
+        return progress, jax.vmap(lambda view: observe.finish(ts[0], view, problem))(views)
+
+    def forward(carry: tuple[Any, Any], times: jax.Array) -> tuple[Any, Any]:
+        progress, saved = group(carry[0], times)
+        shown = meter.step(carry[1], jax.lax.stop_gradient(times[-1] / end))
+        return (progress, shown), saved
+
+    none = jnp.zeros_like(ts[-1])
+    first = chebyshev.Progress(start, none, none, jnp.zeros((), int))
+    (last, shown), saved = jax.lax.scan(forward, (first, meter.init()), chebyshev.grouped(ts))
+    meter.close(shown)
+    saved = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[: len(ts)], saved)
+    return saved, last.state, jnp.broadcast_to(last.error, ts.shape), (last.steps, jnp.array(0))
+
+
+def _meter(options: Options) -> Any:
+    return diffrax.TqdmProgressMeter() if options.progress else diffrax.NoProgressMeter()
 
 
 def _propagate(problem: Problem, ts: jax.Array, start: jax.Array, options: Options) -> Any:
@@ -102,24 +135,15 @@ def _propagate(problem: Problem, ts: jax.Array, start: jax.Array, options: Optio
 def _stepping(problem: Problem, ts: jax.Array, options: Options) -> tuple[Any, Any]:
     """Return the solver and the controller of its steps."""
     jumps = _jump_times(problem.model)
-    stops = jnp.sort(jnp.concatenate([ts, *jumps]))
     inner: Any
-    if options.method == "chebyshev":
-        around = ellipse(problem.generator(ts[0]))
-        # Half of the tolerance for the step, half for what each step leaves out besides.
-        rate = options.rtol / 2 / jnp.maximum(ts[-1], jnp.finfo(ts.dtype).tiny)
-        solver: Any = Chebyshev(around, rate)
-        inner = EvenSteps(stops, longest_step(around, rate))
+    if options.step is not None:
+        inner = EvenSteps(jnp.sort(jnp.concatenate([ts, *jumps])), options.step)
     else:
-        solver = _SOLVERS[options.method](options)
-        if options.step is not None:
-            inner = EvenSteps(stops, options.step)
-        else:
-            inner = diffrax.PIDController(rtol=options.rtol, atol=options.atol)
-            inner = diffrax.ClipStepSizeController(inner, step_ts=ts)
+        inner = diffrax.PIDController(rtol=options.rtol, atol=options.atol)
+        inner = diffrax.ClipStepSizeController(inner, step_ts=ts)
     if jumps:
         inner = diffrax.ClipStepSizeController(inner, jump_ts=jnp.sort(jnp.concatenate(jumps)))
-    return solver, Recorded(inner)
+    return _SOLVERS[options.method](options), Recorded(inner)
 
 
 def _implicit(options: Options) -> Any:

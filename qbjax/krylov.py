@@ -54,6 +54,7 @@ def gmres(
     cycle, most_cycles
         Steps in a cycle, which bound the memory, and the most cycles.
     """
+
     def goes_on(state: tuple[jax.Array, ...]) -> jax.Array:
         _, size, before, _, cycles = state
         gains = size < 0.9 * before

@@ -216,15 +216,23 @@ def restore(generator: Generator, stored: jax.Array) -> jax.Array:
 
 def battery(generator: Generator, stored: jax.Array) -> jax.Array:
     """Return the reduced battery state (L, L): real for a stored state of one part."""
-    diagonal = [i for i, (a, b) in enumerate(generator.pairs) if a == b]
-    parts = jnp.sum(stored[:, jnp.array(diagonal)], axis=1)
+    parts = sum((stored[:, i] for i in _diagonal(generator)), start=jnp.zeros(()))
     return parts[0] + 1j * parts[1] if stored.shape[0] == 2 else parts[0]
+
+
+def populations(generator: Generator, stored: jax.Array) -> jax.Array:
+    """Return the populations of charger and ladder, shape (d_c, L)."""
+    return jnp.stack([jnp.diagonal(stored[0, i]) for i in _diagonal(generator)])
 
 
 def charger_populations(generator: Generator, stored: jax.Array) -> jax.Array:
     """Return the populations of the charger's levels, shape (d_c,)."""
-    diagonal = [i for i, (a, b) in enumerate(generator.pairs) if a == b]
-    return jnp.stack([jnp.trace(stored[0, i]) for i in diagonal])
+    return jnp.sum(populations(generator, stored), axis=1)
+
+
+def _diagonal(generator: Generator) -> list[int]:
+    """Return where the blocks (a, a) are."""
+    return [i for i, (a, b) in enumerate(generator.pairs) if a == b]
 
 
 def apply(generator: Generator, rho: ArrayLike) -> jax.Array:

@@ -9,6 +9,8 @@ a finite x, where dp/dx = 0, so that an optimum on the boundary is a smooth one 
 lower bound is positive, ln p takes the place of p: rates are searched decade by decade.
 """
 
+import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,9 +21,9 @@ import numpy as np
 import optax
 
 from qbjax.checks import ArgumentError, SolveError, Status, is_concrete, require
-from qbjax.minimise import Minimum, minimise
+from qbjax.minimise import minimise
 from qbjax.models import StarBattery, over_batch
-from qbjax.pulses import PiecewiseConstant, Pulse, is_pulse
+from qbjax.pulses import PiecewiseConstant, Pulse
 
 Objective = Callable[[StarBattery], Any]
 Bounds = tuple[Any, Any]
@@ -130,85 +132,202 @@ def optimize(
     >>> print(f"{best.parameters['F']:.3f} {best.value:.4f} {best.status.item()}")
     """
     require(len(parameters) > 0, "parameters", "at least one name with its bounds", "empty")
-    domains = {name: _domain(model, name, bounds) for name, bounds in parameters.items()}
-    merit = _Merit(model, domains, objective)
-    _check_objective(merit)
-    settings = (optimizer, max_steps, tolerance)
+    ranges = {name: _ranges(model, name, bounds) for name, bounds in parameters.items()}
+    _check_objective(objective, model)
+    settings = (ranges, objective, optimizer, max_steps, tolerance)
     if model.batch_shape:
-        best = _optimum_batch(merit, *settings)
+        best = _optimum_batch(model, *settings)
     else:
-        best = _optimum(merit, *settings, progress=progress)
+        best = _optimum(model, *settings, progress=progress)
     first = best.history[..., 0]
     if is_concrete(first) and np.all(np.isnan(first)):
-        raise SolveError("the objective is NaN at the model's own parameters: nothing to start from")
+        raise SolveError(
+            "The objective is NaN at the model's own parameters: nowhere to start from."
+        )
     return best
 
 
-class _Domain(eqx.Module):
-    """The leaves of one parameter where they start, and their bounds, each in the same structure.
+@dataclasses.dataclass(frozen=True)
+class _Range:
+    """The bounds of one leaf, infinite where there is none, and its change of variables."""
 
-    Attributes
-    ----------
-    start
-        The leaves, with the batch axes in front.
-    low, high
-        The bounds, infinite where there is none; shared by the batch.
-    """
+    low: float
+    high: float
 
-    start: Any
-    low: Any
-    high: Any
+    def _scaled(self, p: Any) -> Any:
+        return jnp.log(p) if self.low > 0 else p
 
-    def at(self, x: Any) -> Any:
-        """Return the leaves of one model for the variables x."""
-        return jax.tree.map(_inside, x, self.start, self.low, self.high)
+    def _ends(self) -> tuple[float, float]:
+        return (math.log(self.low), math.log(self.high)) if self.low > 0 else (self.low, self.high)
 
-    def origin(self) -> Any:
-        """Return the variables x of the start of one model."""
-        return jax.tree.map(_origin, self.start, self.low, self.high)
+    def variable(self, start: jax.Array) -> jax.Array:
+        """Return x at the start; NaN where that is out of bounds."""
+        (a, b), u = self._ends(), self._scaled(start)
+        if math.isfinite(a) and math.isfinite(b):
+            return jnp.arcsin(2 * (u - a) / (b - a) - 1)
+        bounded = math.isfinite(a) or math.isfinite(b)
+        inside = (a < u) & (u < b)
+        return jnp.where(inside, math.sqrt(3) if bounded else 0.0, jnp.nan)
+
+    def parameter(self, x: jax.Array, start: jax.Array) -> jax.Array:
+        """Return p at x."""
+        (a, b), u = self._ends(), self._scaled(start)
+        if math.isfinite(a) and math.isfinite(b):
+            moved = a + (b - a) * (1 + jnp.sin(x)) / 2
+        elif math.isfinite(a):
+            moved = a + (u - a) * (jnp.sqrt(1 + x**2) - 1)
+        elif math.isfinite(b):
+            moved = b - (b - u) * (jnp.sqrt(1 + x**2) - 1)
+        else:
+            moved = u + jnp.maximum(jnp.abs(u), 1.0) * x
+        return jnp.exp(moved) if self.low > 0 else moved
+
+    def side(self, p: jax.Array, start: jax.Array) -> jax.Array:
+        """Return -1 on the lower bound, 1 on the upper one, else 0."""
+        (a, b), u, u_0 = self._ends(), self._scaled(p), self._scaled(start)
+        below, above = u - a, b - u
+        if not (math.isfinite(a) and math.isfinite(b)):
+            # Where one bound is infinite, the start is the length to compare with.
+            return jnp.where(below < _ON_BOUND * (u_0 - a), -1, 0) + (above < _ON_BOUND * (b - u_0))
+        return jnp.where(below < _ON_BOUND * (b - a), -1, 0) + (above < _ON_BOUND * (b - a))
 
 
 class _Merit(eqx.Module):
-    """The loss for `minimise`: a pytree, so that calls with other numbers share a program."""
+    """The loss to minimise: a pytree, so that calls with other numbers share a program."""
 
     model: StarBattery
-    domains: dict[str, _Domain]
+    ranges: dict[str, Any]
     objective: Objective = eqx.field(static=True)
+
+    def __call__(self, x: dict[str, Any], aux: None) -> tuple[jax.Array, None]:
+        """Return minus the figure of merit for the variables x."""
+        return -jnp.asarray(self.objective(self.at(x)), dtype=float), aux
+
+    def over_leaves(self, function: Callable[..., Any], *trees: dict[str, Any]) -> dict[str, Any]:
+        """Return function(range, *leaves) for every leaf of every parameter, by name."""
+        return {
+            name: jax.tree.map(function, ranges, *(tree[name] for tree in trees))
+            for name, ranges in self.ranges.items()
+        }
+
+    def start(self) -> dict[str, Any]:
+        """Return what is optimised of every parameter, as the model has it."""
+        return {name: _leaves(self.model, name) for name in self.ranges}
 
     def at(self, x: dict[str, Any]) -> StarBattery:
         """Return the model for the variables x."""
-        leaves = {name: domain.at(x[name]) for name, domain in self.domains.items()}
-        return eqx.tree_at(lambda m: [_leaves(m, name) for name in leaves], self.model, [*leaves.values()])
+        found = self.over_leaves(_Range.parameter, x, self.start())
+        where = lambda m: [_leaves(m, name) for name in found]  # noqa: E731
+        return eqx.tree_at(where, self.model, [*found.values()])
 
-    def __call__(self, x: dict[str, Any], aux: None) -> tuple[jax.Array, None]:
-        return -jnp.asarray(self.objective(self.at(x))), aux
+
+@eqx.filter_jit
+def _optimum_batch(model: StarBattery, *settings: Any) -> Optimum:
+    return over_batch(lambda one: _optimum(one, *settings, progress=False), model)
+
+
+def _optimum(
+    model: StarBattery,
+    ranges: dict[str, Any],
+    objective: Objective,
+    optimizer: optax.GradientTransformation | None,
+    max_steps: int,
+    tolerance: float,
+    *,
+    progress: bool,
+) -> Optimum:
+    merit = _Merit(model, ranges, objective)
+    start = merit.start()
+    found = minimise(
+        merit,
+        merit.over_leaves(_Range.variable, start),
+        optimizer=optimizer,
+        max_steps=max_steps,
+        tolerance=tolerance,
+        progress=progress,
+        label="optimize",
+    )
+    best = merit.at(found.x)
+    reached = {name: _leaves(best, name) for name in ranges}
+    return Optimum(
+        model=best,
+        value=-found.value,
+        parameters={name: getattr(best, name) for name in ranges},
+        at_bound=merit.over_leaves(_Range.side, reached, start),
+        gradient_norm=found.gradient_norm,
+        history=-found.history,
+        steps=found.steps,
+        converged=found.converged,
+        status=jnp.where(found.converged, Status.OK, Status.NOT_CONVERGED),
+    )
 
 
 def _leaves(model: StarBattery, name: str) -> Any:
-    """Return what is optimised of a parameter: an array, or the pytree of a pulse's."""
+    """Return what is optimised of a parameter: an array, or the parameters of a pulse."""
     parameter = getattr(model, name)
     if isinstance(parameter, PiecewiseConstant):
         return parameter.values
     return parameter.parameters if isinstance(parameter, Pulse) else parameter
 
 
-def _domain(model: StarBattery, name: str, bounds: Bounds) -> _Domain:
-    """Check one entry of `parameters`."""
+def _ranges(model: StarBattery, name: str, bounds: Bounds) -> Any:
+    """Check one entry of `parameters`; return a range for each leaf."""
     known = (*_SIGNED, *_NOT_NEGATIVE)
-    wanted = f"names of real parameters, out of {', '.join(known)}"
-    require(name in known, "parameters", wanted, f'"{name}"')
-    absent = f"without `{name}`, which is absent from the model"
-    require(getattr(model, name) is not None, "parameters", absent, "given with it")
+    require(name in known, "parameters", f"by name out of {', '.join(known)}", f'"{name}"')
+    words = "without what is absent from the model"
+    require(getattr(model, name) is not None, "parameters", words, f'given with "{name}"')
     pair = isinstance(bounds, tuple | list) and len(bounds) == 2
-    require(pair, "parameters", f"a pair of bounds (low, high) for `{name}`", bounds)
+    require(pair, "parameters", f"given with a pair (low, high) for `{name}`", bounds)
     start = _leaves(model, name)
-    low, high = (_bound(name, b, end, start) for b, end in zip(bounds, (-np.inf, np.inf), strict=True))
-    ordered = _everywhere(jnp.less, low, high)
-    require(ordered, "parameters", f"with low below high for `{name}`", bounds)
+    low, high = (_spread(name, bound, start) for bound in bounds)
+    ranges = jax.tree.map(lambda a, b: _range(name, a, b), low, high, is_leaf=_is_none)
     if name in _NOT_NEGATIVE and not isinstance(getattr(model, name), Pulse):
-        allowed = _everywhere(lambda b: b >= 0, low)
-        require(allowed, "parameters", f"with a low bound of at least 0 for `{name}`", bounds)
-    inside = _everywhere(lambda x, a, b: (a < x) & (x < b), start, low, high)
-    words = f"strictly between its bounds {bounds} in the model, where the ascent starts"
-    require(inside, name, words, getattr(model, name))
-    return _Domain(start, low, high)
+        words = f"given with bounds of at least 0 for `{name}`"
+        require(ranges.low >= 0, "parameters", words, bounds)
+
+    def check(one: _Range, leaf: jax.Array) -> None:
+        inside = one.side(leaf, leaf) == 0
+        inside &= (one.low < leaf) & (leaf < one.high)
+        words = (
+            f"strictly between its bounds, {one.low:g} and {one.high:g}, where the ascent starts"
+        )
+        require(inside, name, words, leaf)
+
+    jax.tree.map(check, ranges, start)
+    return ranges
+
+
+def _is_none(value: Any) -> bool:
+    return value is None
+
+
+def _spread(name: str, bound: Any, leaves: Any) -> Any:
+    """Return one bound for every leaf: one for all of them, or a tuple with one for each."""
+    try:
+        return jax.tree.broadcast(bound, leaves, is_leaf=_is_none)
+    except ValueError:
+        words = f"given with one bound for all parameters of the pulse `{name}` or one for each"
+        raise ArgumentError(f"Argument `parameters` must be {words}, but is {bound}.") from None
+
+
+def _range(name: str, low: Any, high: Any) -> _Range:
+    try:
+        found = _Range(
+            -math.inf if low is None else float(low), math.inf if high is None else float(high)
+        )
+    except TypeError:
+        found = _Range(math.nan, math.nan)
+    words = f"given with numbers low < high, or None, for `{name}`"
+    require(found.low < found.high, "parameters", words, f"{low}, {high}")
+    return found
+
+
+def _check_objective(objective: Objective, model: StarBattery) -> None:
+    """Trace the objective once, to see what it returns."""
+    require(callable(objective), "objective", "a function of a model", objective)
+    one = jax.tree.map(lambda leaf: leaf[(0,) * len(model.batch_shape)], model)
+    found = eqx.filter_eval_shape(objective, one)
+    is_array = isinstance(found, jax.ShapeDtypeStruct)
+    real = is_array and found.shape == () and jnp.issubdtype(found.dtype, jnp.floating)
+    shown = f"{found.dtype} of shape {found.shape}" if is_array else type(found).__name__
+    require(real, "objective", "a function that returns a real scalar", f"one that returns {shown}")

@@ -28,7 +28,7 @@ from qbjax.tridiagonal import Tridiagonal, factor, from_blocks, to_blocks, tridi
 
 # Pseudo-time: the shift over the norm of L. The direct solver takes many steps where conserved
 # quantities must be kept, and a tiny shift where only the trace is, which is mended afterwards.
-_SMALL, _TINY = 1e-5, 1e-9
+_SMALL, _TINY = 1e-5, 1e-7
 # The same for GMRES, with the number of steps.
 _SHIFT, _STEPS = 3e-5, 4
 # Shift of the preconditioner over the norm of L: keeps it regular where nothing damps a level.
@@ -92,11 +92,9 @@ def direct(generator: Generator, start: jax.Array, unique: bool) -> Stationary:
     return Stationary(stored, _size(generator, generator(stored)), jnp.asarray(0), time)
 
 
-def _pseudo_time(
-    matrix: Tridiagonal, norm: jax.Array, unique: bool
-) -> tuple[LinearMap, LinearMap]:
+def _pseudo_time(matrix: Tridiagonal, norm: jax.Array, unique: bool) -> tuple[LinearMap, LinearMap]:
     """Return what leads to infinite pseudo-time, and (s - L)^-1, on vectors (L, m)."""
-    shift, steps = (_TINY * norm, 4) if unique else (_SMALL * norm, 60)
+    shift, steps = (_TINY * norm, 6) if unique else (_SMALL * norm, 60)
     fixed = jax.lax.stop_gradient(matrix)
     diagonal = shift * jnp.eye(fixed.diagonal.shape[1]) - fixed.diagonal
     shifted = Tridiagonal(-fixed.lower, diagonal, -fixed.upper)
@@ -145,11 +143,19 @@ def iterative(
     for _ in range(1 if unique else _STEPS):
         correction, taken = system.solve(generator(x), _TARGET * norm * _size(fixed, x))
         x, iterations = x + correction, iterations + taken
-    decaying = jax.lax.stop_gradient(start - x)
-    rough = 1e-2 * _size(fixed, decaying)
-    solved, _ = jax.lax.stop_gradient(system).solve(decaying, rough)
-    time = _size(fixed, solved) / _size(fixed, decaying)
+    time = _slowest(jax.lax.stop_gradient(system), jax.lax.stop_gradient(start - x))
     return Stationary(x, _size(fixed, generator(x)), iterations, time)
+
+
+def _slowest(system: "_System", decaying: jax.Array) -> jax.Array:
+    """Return |L^-1 Y| / |Y| after two rough steps of inverse iteration from what decays."""
+    time = jnp.zeros(())
+    for _ in range(2):
+        size = jnp.maximum(_size(system.generator, decaying), 1e-300)
+        solved, _ = system.solve(decaying, 1e-2 * size)
+        decaying = solved - _trace(system.generator, solved) * system.anchor
+        time = _size(system.generator, decaying) / size
+    return time
 
 
 class _System(eqx.Module):

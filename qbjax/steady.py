@@ -1,43 +1,68 @@
 """Steady states, with the evidence for them."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
-from qbjax import dicke, rates, sectors
-from qbjax.checks import Status, raise_unless_ok, require_choice
+from qbjax import dicke, lindblad, rates, sectors, stationary
+from qbjax.batching import map_batch
+from qbjax.checks import ArgumentError, Status, raise_unless_ok, require, require_choice
+from qbjax.evolve import evolve
+from qbjax.lindblad import Generator
 from qbjax.models import StarBattery, over_batch
 from qbjax.states import full_state
+from qbjax.tridiagonal import reach
+
+METHODS = ("exact", "direct", "iterative")
+# "auto" solves directly where elimination takes at most so many operations: N = 34 for a qubit.
+_DIRECT = 1e8
+# Above it, the topmost level of a cut charger is no longer empty.
+_CUT = 1e-6
 
 
 class SteadyState(eqx.Module):
     """The state that charging settles in, its figures of merit, and the evidence.
 
-    Shapes are those of one model, with L = N_max + 1; a batch of models puts its axes in front.
+    Shapes are those of one model, with L = N_max + 1 and d_c levels of the charger; a batch of
+    models puts its axes in front.
 
     Attributes
     ----------
     rho
-        Charger (x) battery state, shape (2, L, 2, L), charger basis (|g>, |e>). The exact one is
-        real for every start.
+        Charger (x) battery state, shape (d_c, L, d_c, L). The exact one is real for every start.
     battery, populations
         Reduced battery state (L, L) in the Dicke ladder, and its diagonal (L,).
     energy, ergotropy, ratio
         Eqs. (4) and (5) over the full 2^N space, in the unit of omega_B, and ergotropy/energy.
     residual
-        max |K rho_gg - rho_ee K| / max |rho_gg|: the largest element of L rho over that of rho.
+        The largest element of L rho over that of rho.
     smallest_eigenvalue
         The smallest eigenvalue of the battery state.
     nullity
-        Dimension of the null space of the Liouvillian: above 1 the state depends on the start.
+        Dimension of the null space of the Liouvillian, from its structure: above 1 the state
+        depends on the start. 0 where it is not known.
     relaxation_time, log_relaxation_time
-        1 / (slowest nonzero rate of the sectors that the start occupies) in the inverse unit of g,
-        and its natural logarithm, which stays finite where the time overflows. The empty battery
-        occupies every sector; of a `rho0`, what is below 1e-13 does not count. NaN where the rate
-        hangs on splittings of singular values that rounding has lost.
+        Exact: 1 / (slowest nonzero rate of the sectors that the start occupies) in the inverse unit
+        of g, and its natural logarithm, which stays finite where the time overflows. The empty
+        battery occupies every sector; of a `rho0`, what is below 1e-13 does not count. NaN where
+        the rate hangs on splittings of singular values that rounding has lost. Direct and
+        iterative: the size of L^-1 on what decays of the start, an estimate from below. NaN for
+        the state at a stated time.
+    error_estimate
+        The Hilbert-Schmidt norm of L rho times the relaxation time; None for the exact solution.
+    iterations
+        Steps of the iterative solver; None for the others.
+    top_population
+        Where the charger is a cut ladder: the population of its topmost level; else None.
     status
-        A `Status`; unless it is `Status.OK` there is no steady state and the numbers are NaN.
+        A `Status`; unless it is `Status.OK` there is no steady state that can be trusted and the
+        numbers of the exact solution are NaN. `NOT_CONVERGED`: the error estimate exceeds the
+        tolerance, or the battery has an eigenvalue below minus that. `NOT_UNIQUE`: see there.
+        `CUT_TOO_LOW`: the topmost level of a cut charger holds more than 1e-6.
     method, why
         The method that was used and the reason for the choice.
     """
@@ -53,6 +78,9 @@ class SteadyState(eqx.Module):
     nullity: jax.Array
     relaxation_time: jax.Array
     log_relaxation_time: jax.Array
+    error_estimate: jax.Array | None
+    iterations: jax.Array | None
+    top_population: jax.Array | None
     status: jax.Array
     method: str = eqx.field(static=True)
     why: str = eqx.field(static=True)
@@ -63,52 +91,244 @@ def steady_state(
     *,
     rho0: ArrayLike | None = None,
     method: str = "auto",
+    time: ArrayLike | None = None,
+    tolerance: ArrayLike = 1e-8,
     throw: bool = True,
 ) -> SteadyState:
     r"""Return the steady state reached from a start.
 
-    On battery resonance the null space of the Liouvillian has dimension N + 1 and the state that is
-    reached depends on the start. The exact solution gives it as
+    With dephasing alone on battery resonance the null space of the Liouvillian has dimension N + 1
+    and the state that is reached depends on the start. The exact solution gives it as
 
         rho = 1/2 sum_k w_k (|g,v_k><g,v_k| + |e,u_k><e,u_k|),
         w_k = <v_k|rho_gg(0)|v_k> + <u_k|rho_ee(0)|u_k>,
 
     independent of gamma_C and Delta_C; see `qbjax.sectors` for the singular vectors u_k, v_k.
+    Other models are solved as `qbjax.stationary` says, from the start where that matters.
 
     Parameters
     ----------
     model
-        One model or a batch of them.
+        One model or a batch of them, not depending on time.
     rho0
-        The start, common to the batch: a ket (2, L) or a density matrix (2, L, 2, L) of charger
-        (x) battery, or a battery ket (L,) beside a charger in its ground state. None: all empty.
+        The start, common to the batch: a ket (d_c, L) or a density matrix (d_c, L, d_c, L) of
+        charger (x) battery, or a battery ket (L,) beside a charger in its ground state. None: all
+        empty.
     method
-        "exact", or "auto", which says in `.why` what it chose.
+        "auto" decides by the structure of the model and says so in `.why`: "exact" for dephasing
+        on battery resonance alone; else "direct", elimination of blocks, for small systems (N up
+        to 34 for a qubit), and "iterative", preconditioned GMRES, for large ones.
+    time
+        Return the state at this time instead, by `qbjax.evolve` and its choice of method: the
+        metastable plateau where the relaxation takes too long.
+    tolerance
+        Largest error that is not flagged; see `SteadyState.status`.
     throw
-        Raise where there is no steady state. Under `jax.jit` and `jax.vmap` nothing is raised:
-        look at `.status`.
+        Raise where there is no steady state that can be trusted. Under `jax.jit` and `jax.vmap`
+        nothing is raised: look at `.status`.
 
     Raises
     ------
     ArgumentError
-        Where an argument is out of its range, or where the exact solution does not apply.
+        Where an argument is out of its range, or where the method does not apply.
     SolveError
-        Where there is no steady state to relax to: gamma_C = 0, F = 0 or g = 0.
+        Where there is no steady state to relax to (for dephasing alone: gamma_C = 0, F = 0 or
+        g = 0), or where the answer cannot be trusted.
 
     Examples
     --------
     >>> import qbjax as qb
     >>> ss = qb.steady_state(qb.StarBattery(N=8, F=0.5))
-    >>> print(f"{ss.energy:.4f} {ss.ergotropy:.4f} {ss.nullity}")
-    4.0000 3.4288 9
+    >>> print(ss.method, f"{ss.energy:.4f} {ss.ergotropy:.4f} {ss.nullity}")
+    exact 4.0000 3.4288 9
+
+    Collective decay of the battery:
+
+    >>> ss = qb.steady_state(qb.StarBattery(N=8, F=0.5, Gamma_down=0.01))
+    >>> print(ss.method, f"{ss.energy:.4f} {ss.ergotropy:.4f} {ss.nullity}")
+    direct 0.8290 0.5066 1
     """
-    require_choice(method, "method", ("auto", "exact"))
-    sectors.require_exact(model, "this method")
-    start = None if rho0 is None else full_state(rho0, model.levels, model.N)
-    result = _solve(model, start)
+    require_choice(method, "method", ("auto", *METHODS))
+    if np.ndim(tolerance) == 0 and not isinstance(tolerance, jax.core.Tracer):
+        require(tolerance > 0, "tolerance", "positive", tolerance)
+    start = None
+    if rho0 is not None:
+        start = full_state(rho0, model.levels, model.N, model.charger.levels)
+    if time is not None:
+        require(method == "auto", "method", '"auto" where a time is stated', method)
+        result = _plateau(model, time, rho0, tolerance)
+    else:
+        chosen, why = _choose(model, method)
+        if chosen == "exact":
+            result = _solve(model, start)
+        else:
+            result = map_batch(_general, model, start, _has_phases(rho0), tolerance, chosen, why)
     if throw:
         raise_unless_ok(result.status)
     return result
+
+
+def _choose(model: StarBattery, method: str) -> tuple[str, str]:
+    """Return the method and the reason, from structure alone."""
+    found = sectors.obstacle(model)
+    if method == "exact":
+        sectors.require_exact(model, "this method")
+    if method == "exact" or (method == "auto" and found is None):
+        return "exact", "dephasing on battery resonance: solved sector by sector"
+    if model.depends_on_time:
+        raise ArgumentError(
+            "Argument `model` must not depend on time for a steady state, but does: use "
+            "qbjax.evolve, or `time` for the state at a stated time."
+        )
+    size = model.charger.levels**2 * model.levels
+    first = jax.tree.map(lambda leaf: leaf[(0,) * len(model.batch_shape)], model)
+    short = reach(lindblad.generator(first)) <= 1
+    if method != "auto":
+        by_two = "iterative where a term moves the battery by two levels or more"
+        require(short or method != "direct", "method", by_two, method)
+        return method, "asked for"
+    if short and model.levels * size**3 <= _DIRECT:
+        return "direct", f"{found}: blocks of {size} numbers, eliminated one by one"
+    return "iterative", f"{found}: preconditioned GMRES, since blocks have {size} numbers"
+
+
+def _has_phases(rho0: ArrayLike | None) -> bool:
+    """Tell whether a start may have phases, which need a complex state; real battery kets don't."""
+    return rho0 is not None and (np.ndim(rho0) != 1 or jnp.iscomplexobj(rho0))
+
+
+def _general(
+    model: StarBattery,
+    rho0: jax.Array | None,
+    phases: bool,
+    tolerance: ArrayLike,
+    method: str,
+    why: str,
+) -> SteadyState:
+    """Solve one model by the general generator."""
+    generator = lindblad.generator(model)
+    if rho0 is None:
+        d_c, levels = generator.charger_levels, generator.levels
+        rho0 = jnp.zeros((d_c, levels, d_c, levels)).at[0, 0, 0, 0].set(1.0)
+    start = lindblad.store(generator, rho0, 1 if generator.is_real and not phases else 2)
+    damping = (model.kappa, model.Gamma_down, model.Gamma_up, model.Gamma_z)
+    unique = any(part is not None for part in (*damping, model.omega_d)) or bool(model.jumps)
+    if method == "direct":
+        found = stationary.direct(generator, start, unique)
+    else:
+        charger_alone = not model.jumps and all(part is None for part in damping[1:])
+        live = dicke.live_levels(model.N, model.levels)
+        found = stationary.iterative(generator, start, live, unique, unique and charger_alone)
+    status, nullity = _general_existence(model), _general_nullity(model)
+    ambiguous = (nullity > 1) & unique & (method == "iterative")
+    status = jnp.where((status == Status.OK) & ambiguous, Status.NOT_UNIQUE, status)
+    error = jax.lax.stop_gradient(found.residual * found.relaxation_time)
+    evidence = {
+        "nullity": nullity,
+        "relaxation_time": found.relaxation_time,
+        "error_estimate": error,
+        "iterations": found.iterations if method == "iterative" else None,
+    }
+    return _assemble(model, generator, found.stored, status, tolerance, evidence, (method, why))
+
+
+def _assemble(
+    model: StarBattery,
+    generator: Generator,
+    stored: jax.Array,
+    status: jax.Array,
+    tolerance: ArrayLike,
+    evidence: dict[str, Any],
+    named: tuple[str, str],
+) -> SteadyState:
+    """Return a stored state of one model with its figures of merit and the evidence."""
+    battery = lindblad.battery(generator, stored)
+    populations = jnp.diagonal(battery).real
+    energy = model.omega_B * (dicke.level_numbers(model.levels) @ populations)
+    eigenvalues = jnp.linalg.eigvalsh(battery)
+    passive = model.omega_B * (jnp.sum(populations) - eigenvalues[-1])
+    change = jnp.max(jnp.abs(generator(stored))) / jnp.max(jnp.abs(stored))
+    smallest = eigenvalues[0]
+    # Written so that NaN counts as not converged.
+    good = (evidence["error_estimate"] <= tolerance) & (smallest >= -tolerance)
+    status = jnp.where((status == Status.OK) & ~good, Status.NOT_CONVERGED, status)
+    top = lindblad.charger_populations(generator, stored)[-1]
+    truncated = model.charger.truncated
+    overflown = (status == Status.OK) & truncated & (top > _CUT)
+    return SteadyState(
+        rho=lindblad.restore(generator, stored),
+        battery=battery,
+        populations=populations,
+        energy=energy,
+        ergotropy=energy - passive,
+        ratio=(energy - passive) / energy,
+        residual=change,
+        smallest_eigenvalue=smallest,
+        log_relaxation_time=jnp.log(evidence["relaxation_time"]),
+        top_population=top if truncated else None,
+        status=jnp.where(overflown, Status.CUT_TOO_LOW, status),
+        method=named[0],
+        why=named[1],
+        **evidence,
+    )
+
+
+def _plateau(
+    model: StarBattery, time: ArrayLike, rho0: ArrayLike | None, tolerance: ArrayLike
+) -> SteadyState:
+    """Return the state at a stated time, in the form of a steady state."""
+    trajectory = evolve(model, jnp.asarray(time, float)[None], rho0=rho0, save=("rho",))
+    why = f"the state at the stated time, by the method {trajectory.method}"
+    axis = len(model.batch_shape)
+    states = jnp.take(trajectory.rho, 0, axis=axis)
+    statuses = jnp.take(trajectory.status, 0, axis=axis)
+
+    def assemble(one: StarBattery, rho: jax.Array, status: jax.Array) -> SteadyState:
+        generator = lindblad.generator(one, time)
+        evidence = {
+            "nullity": _general_nullity(one),
+            "relaxation_time": jnp.asarray(jnp.nan),
+            "error_estimate": jnp.zeros(()),
+            "iterations": None,
+        }
+        stored = lindblad.store(generator, rho, 2)
+        return _assemble(one, generator, stored, status, tolerance, evidence, ("time", why))
+
+    for _ in range(axis):
+        assemble = jax.vmap(assemble)
+    return assemble(model, states, statuses)
+
+
+def _present(*rates: Any) -> jax.Array:
+    """Tell whether one of the rates is there and not zero."""
+    found = jnp.asarray(False)
+    for rate in rates:
+        found = found | (jnp.asarray(False) if rate is None else rate != 0)
+    return found
+
+
+def _general_existence(model: StarBattery) -> jax.Array:
+    """Return the status that says whether the start relaxes: not without any dissipation."""
+    battery = (model.Gamma_down, model.Gamma_up, model.Gamma_z)
+    damped = _present(model.gamma_C, model.kappa, *battery) | bool(model.jumps)
+    own = bool(model.jumps) or bool(model.hamiltonian)
+    leaking = _present(model.kappa, model.Gamma_down, model.Gamma_up) | own
+    status = jnp.where(damped, Status.OK, Status.NO_DEPHASING)
+    status = jnp.where((model.F == 0) & ~leaking, Status.NO_DRIVE, status)
+    apart = (model.g == 0) & ~_present(model.Gamma_down, model.Gamma_up) & (not own)
+    return jnp.where(apart, Status.NO_COUPLING, status)
+
+
+def _general_nullity(model: StarBattery) -> jax.Array:
+    """Return dim ker L where the structure tells it: 1 with losses or a detuned battery, else 0.
+
+    With values that leave dephasing on battery resonance alone it is that of the exact solution.
+    """
+    leaking = _present(model.kappa, model.Gamma_down, model.Gamma_up)
+    mixing = _present(model.Gamma_z, model.Delta_B) & (model.gamma_C != 0) & (model.F != 0)
+    unique = (leaking | mixing) & (model.g != 0)
+    known = model.charger.levels == 2 and not model.jumps and not model.hamiltonian
+    return jnp.where(unique, 1, _nullity(model) if known else 0) * (not model.jumps)
 
 
 @eqx.filter_jit
@@ -147,9 +367,12 @@ def _exact(model: StarBattery, rho0: jax.Array | None) -> SteadyState:
         nullity=_nullity(model),
         relaxation_time=jnp.exp(log_time),
         log_relaxation_time=log_time,
+        error_estimate=None,
+        iterations=None,
+        top_population=None,
         status=status,
         method="exact",
-        why="dephasing on battery resonance: solved sector by sector, without an integrator",
+        why="dephasing on battery resonance: solved sector by sector",
     )
 
 

@@ -112,20 +112,37 @@ class Observe(eqx.Module):
 
     def __call__(self, t: jax.Array, stored: jax.Array, problem: Problem) -> dict[str, Any]:
         """Return them at one time, with the trace and the population of the topmost level."""
+        return self.finish(t, self.view(t, stored, problem), problem)
+
+    def view(self, t: jax.Array, stored: jax.Array, problem: Problem) -> dict[str, jax.Array]:
+        """Return no more of a stored state than they need: a linear function of it."""
+        generator = problem.generator(t)
+        view = {"levels": lindblad.populations(generator, stored)}
+        if "power" in self.save:
+            view["slopes"] = lindblad.populations(generator, generator(stored))
+        if self.functions or "rho" in self.save:
+            view["stored"] = stored
+        elif {"battery", "ergotropy"} & set(self.save):
+            view["battery"] = lindblad.battery(generator, stored)
+        return view
+
+    def finish(self, t: jax.Array, view: dict[str, jax.Array], problem: Problem) -> dict[str, Any]:
+        """Return them from the view."""
         model, generator = problem.model, problem.generator(t)
-        battery = lindblad.battery(generator, stored)
-        charger = lindblad.charger_populations(generator, stored)
-        known: dict[str, Callable[[], Any]] = {
-            "energy": lambda: _energy(model, battery),
-            "ergotropy": lambda: ergotropy(battery, model.omega_B),
-            "power": lambda: _energy(model, lindblad.battery(generator, generator(stored))),
-            "populations": lambda: jnp.diagonal(battery).real,
-            "battery": lambda: battery,
-            "rho": lambda: lindblad.restore(generator, stored),
-        }
-        saved = {name: known[name]() for name in self.save}
-        rho = known["rho"]() if self.functions else None
-        saved["observables"] = {name: jnp.asarray(f(rho)) for name, f in self.functions}
+        energies = model.omega_B * level_numbers(model.levels)
+        known = dict(view)
+        known["populations"] = jnp.sum(view["levels"], axis=0)
+        known["energy"] = energies @ known["populations"]
+        if "slopes" in view:
+            known["power"] = energies @ jnp.sum(view["slopes"], axis=0)
+        if "stored" in view:
+            known["battery"] = lindblad.battery(generator, view["stored"])
+            known["rho"] = lindblad.restore(generator, view["stored"])
+        if "ergotropy" in self.save:
+            known["ergotropy"] = ergotropy(known["battery"], model.omega_B)
+        saved: dict[str, Any] = {name: known[name] for name in self.save}
+        saved["observables"] = {name: jnp.asarray(f(known["rho"])) for name, f in self.functions}
+        charger = jnp.sum(view["levels"], axis=1)
         return saved | {"trace": jnp.sum(charger), "top": charger[-1]}
 
 
@@ -181,10 +198,6 @@ def assemble(
         method=named[0],
         why=named[1],
     )
-
-
-def _energy(model: StarBattery, battery: jax.Array) -> jax.Array:
-    return model.omega_B * (level_numbers(model.levels) @ jnp.diagonal(battery).real)
 
 
 def _smallest_eigenvalue(generator: Generator, stored: jax.Array, arrived: jax.Array) -> jax.Array:

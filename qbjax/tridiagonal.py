@@ -88,7 +88,9 @@ def tridiagonal(generator: Generator) -> Tridiagonal:
     drift = _dense(generator, generator.drift)
     # Each part is a product: rows of the charger at level n, times a matrix on the columns.
     parts = [(_rows(generator, generator.drift), jnp.eye(d))]
-    still = {k: jnp.where(k == 0, one, 0.0) + jnp.zeros((generator.levels, 1, 1)) for k in (-1, 0, 1)}
+    still = {
+        k: jnp.where(k == 0, one, 0.0) + jnp.zeros((generator.levels, 1, 1)) for k in (-1, 0, 1)
+    }
     parts.append((still, drift.conj()))
     for rate, jump in generator.jumps:
         rows = _rows(generator, jump)
