@@ -1,11 +1,11 @@
 """Preconditioned GMRES that stops when it has converged and says how far it got."""
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
 LinearMap = Callable[[jax.Array], jax.Array]
 
@@ -33,7 +33,7 @@ def gmres(
     precondition: LinearMap,
     b: jax.Array,
     *,
-    target: ArrayLike,
+    target: jax.Array,
     cycle: int,
     most_cycles: int,
 ) -> Solution:
@@ -55,12 +55,12 @@ def gmres(
         Steps in a cycle, which bound the memory, and the most cycles.
     """
 
-    def goes_on(state: tuple[jax.Array, ...]) -> jax.Array:
+    def goes_on(state: Any) -> jax.Array:
         _, size, before, _, cycles = state
         gains = size < 0.9 * before
         return (size > target) & gains & (cycles < most_cycles)
 
-    def advance(state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+    def advance(state: Any) -> Any:
         x, size, _, steps, cycles = state
         done = _arnoldi(matvec, precondition, b - matvec(x), target, cycle)
         # What is left of the triangle beyond the last step is the identity.

@@ -15,7 +15,6 @@ All matrices here are those of the gauge of `qbjax.lindblad`, shape (d, d).
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
 from qbjax.lindblad import Generator
 from qbjax.operators import Operator
@@ -35,7 +34,7 @@ class Lyapunov(eqx.Module):
         return solved.real if jnp.isrealobj(matrix) else solved
 
 
-def lyapunov(generator: Generator, live: jax.Array, shift: ArrayLike) -> Lyapunov:
+def lyapunov(generator: Generator, live: jax.Array, shift: jax.Array) -> Lyapunov:
     """Diagonalise G; `live` is the mask of the ladder levels that are no padding."""
     drift = _matrix(generator, generator.drift)
     if generator.is_real:

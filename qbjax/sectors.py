@@ -83,8 +83,9 @@ def require_exact(model: StarBattery, what: str) -> None:
     A drive frequency is let through where it can be seen to equal that of the battery.
     """
     found = obstacle(model)
-    if found == "`omega_d` is given" and is_concrete(model.Delta_B):
-        found = f"omega_d is off omega_B by {-model.Delta_B}" if jnp.any(model.Delta_B) else None
+    off = model.Delta_B
+    if off is not None and found == "`omega_d` is given" and is_concrete(off):
+        found = f"omega_d is off omega_B by {-off}" if jnp.any(off) else None
     if found is not None:
         raise ArgumentError(
             f"Argument `model` must be dephasing on battery resonance alone for {what}, "

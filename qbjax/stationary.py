@@ -131,7 +131,7 @@ def iterative(
     """
     norm = jax.lax.stop_gradient(_norm(generator))
     fixed = jax.lax.stop_gradient(generator)
-    shift = 0.0 if unique else _SHIFT * norm
+    shift = jnp.zeros(()) if unique else _SHIFT * norm
     inverse = lyapunov(fixed, live, shift + _SOFT * norm)
     coarse = secular(fixed, live) if populations else None
     x = start
@@ -152,7 +152,7 @@ def _slowest(system: "_System", decaying: jax.Array) -> jax.Array:
     time = jnp.zeros(())
     for _ in range(2):
         size = jnp.maximum(_size(system.generator, decaying), 1e-300)
-        solved, _ = system.solve(decaying, 1e-2 * size)
+        solved = system.solve_roughly(decaying)
         decaying = solved - _trace(system.generator, solved) * system.anchor
         time = _size(system.generator, decaying) / size
     return time
@@ -180,16 +180,23 @@ class _System(eqx.Module):
     def _by(self, approximate: Lyapunov | Secular, b: jax.Array) -> jax.Array:
         return _from_matrix(self.generator, approximate(_matrix(self.generator, b)), len(b))
 
-    def solve(self, b: jax.Array, target: ArrayLike) -> tuple[jax.Array, jax.Array]:
+    def solve(self, b: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Return the solution and the steps it took; `target` is the residual's norm."""
-        fixed = jax.lax.stop_gradient(self)
-        size = _size(fixed.generator, jax.lax.stop_gradient(b))
+        size = _size(self.generator, jax.lax.stop_gradient(b))
         target = jax.lax.stop_gradient(target)
         # What is small enough already counts as zero, though not its derivative. The right-hand
         # sides of derivatives, whose size is another, are met to a relative tolerance.
-        b = b - jax.lax.stop_gradient(jnp.where(size <= target, b, 0.0))
-        relative = jnp.minimum(target / jnp.where(size <= target, jnp.inf, size), _RELATIVE)
-        relative = jnp.where(relative == 0, _RELATIVE, relative)
+        small = size <= target
+        b = b - jax.lax.stop_gradient(jnp.where(small, b, 0.0))
+        relative = jnp.minimum(target / jnp.where(small, 1.0, size), _RELATIVE)
+        return self._solve(b, jnp.where(small, _RELATIVE, relative))
+
+    def solve_roughly(self, b: jax.Array) -> jax.Array:
+        """Return the solution to two digits."""
+        return self._solve(b, jnp.asarray(1e-2))[0]
+
+    def _solve(self, b: jax.Array, relative: jax.Array) -> tuple[jax.Array, jax.Array]:
+        fixed = jax.lax.stop_gradient(self)
         # In coordinates whose dot product is that of the matrices.
         metric = _metric(self.generator)
 

@@ -10,7 +10,14 @@ from jax.typing import ArrayLike
 
 from qbjax import dicke, lindblad, rates, sectors, stationary
 from qbjax.batching import map_batch
-from qbjax.checks import ArgumentError, Status, raise_unless_ok, require, require_choice
+from qbjax.checks import (
+    ArgumentError,
+    Status,
+    is_concrete,
+    raise_unless_ok,
+    require,
+    require_choice,
+)
 from qbjax.evolve import evolve
 from qbjax.lindblad import Generator
 from qbjax.models import StarBattery, over_batch
@@ -149,8 +156,9 @@ def steady_state(
     direct 0.8290 0.5066 1
     """
     require_choice(method, "method", ("auto", *METHODS))
-    if np.ndim(tolerance) == 0 and not isinstance(tolerance, jax.core.Tracer):
-        require(tolerance > 0, "tolerance", "positive", tolerance)
+    if is_concrete(tolerance):
+        require(np.asarray(tolerance) > 0, "tolerance", "positive", tolerance)
+    tolerance = jnp.asarray(tolerance, float)
     start = None
     if rho0 is not None:
         start = full_state(rho0, model.levels, model.N, model.charger.levels)
@@ -201,7 +209,7 @@ def _general(
     model: StarBattery,
     rho0: jax.Array | None,
     phases: bool,
-    tolerance: ArrayLike,
+    tolerance: jax.Array,
     method: str,
     why: str,
 ) -> SteadyState:
@@ -237,7 +245,7 @@ def _assemble(
     generator: Generator,
     stored: jax.Array,
     status: jax.Array,
-    tolerance: ArrayLike,
+    tolerance: jax.Array,
     evidence: dict[str, Any],
     named: tuple[str, str],
 ) -> SteadyState:
@@ -274,14 +282,16 @@ def _assemble(
 
 
 def _plateau(
-    model: StarBattery, time: ArrayLike, rho0: ArrayLike | None, tolerance: ArrayLike
+    model: StarBattery, time: ArrayLike, rho0: ArrayLike | None, tolerance: jax.Array
 ) -> SteadyState:
     """Return the state at a stated time, in the form of a steady state."""
     trajectory = evolve(model, jnp.asarray(time, float)[None], rho0=rho0, save=("rho",))
     why = f"the state at the stated time, by the method {trajectory.method}"
     axis = len(model.batch_shape)
-    states = jnp.take(trajectory.rho, 0, axis=axis)
-    statuses = jnp.take(trajectory.status, 0, axis=axis)
+    states, statuses = (
+        jax.tree.map(lambda x: jnp.take(x, 0, axis=axis), part)
+        for part in (trajectory.rho, trajectory.status)
+    )
 
     def assemble(one: StarBattery, rho: jax.Array, status: jax.Array) -> SteadyState:
         generator = lindblad.generator(one, time)

@@ -97,9 +97,9 @@ def tridiagonal(generator: Generator) -> Tridiagonal:
         parts.append((rows, rate * _dense(generator, jump).conj()))
 
     def block(k: int) -> jax.Array:
-        total = sum(jnp.einsum("nac,xy->naxcy", rows[k], columns) for rows, columns in parts)
+        products = [jnp.einsum("nac,xy->naxcy", rows[k], columns) for rows, columns in parts]
         size = generator.charger_levels * d
-        blocks = total.reshape(generator.levels, size, size)
+        blocks = functools.reduce(jnp.add, products).reshape(generator.levels, size, size)
         return blocks.real if generator.is_real else blocks
 
     return Tridiagonal(block(1), block(0), block(-1))
