@@ -1,8 +1,13 @@
 """qbjax: GPU-accelerated, differentiable simulation of dephased quantum-battery charging.
 
-Models: `StarBattery`.
-Solvers: `steady_state`, `evolve`.
+Models: `StarBattery`, with losses, detunings and other chargers beside the paper's own.
+Chargers: `qubit`, `cavity`, `spin`.
+Terms of your own: `Term`, `Jump`, from the battery operators `identity`, `excitations`, `J_z`,
+`J_minus`, `J_plus`, other functions or matrices.
+Parameters that depend on time: `Pulse`, `PiecewiseConstant`.
+Solvers: `steady_state` and `evolve`, which return a `SteadyState` and a `Trajectory`.
 Charging: `charging_time`, `decay_rate`, `optimal_dephasing`.
+The best parameters for any figure of merit: `optimize`.
 Figures of merit, on plain arrays: `energy`, `ergotropy`, `ergotropy_ratio`, `passive_state`,
 `passive_energy`, `coherent_ergotropy`, `incoherent_ergotropy`, `capacity`, `purity`, `fidelity`,
 `average_power`, `instantaneous_power`.
@@ -26,6 +31,7 @@ from qbjax.checks import ArgumentError, SolveError, Status
 from qbjax.dephasing import OptimalDephasing, optimal_dephasing
 from qbjax.evolve import Trajectory, evolve
 from qbjax.models import StarBattery
+from qbjax.optimize import Optimum, optimize
 from qbjax.pulses import PiecewiseConstant, Pulse
 from qbjax.states import fidelity, purity
 from qbjax.steady import SteadyState, steady_state
@@ -54,6 +60,7 @@ __all__ = [
     "J_z",
     "Jump",
     "OptimalDephasing",
+    "Optimum",
     "PiecewiseConstant",
     "Pulse",
     "SolveError",
@@ -80,6 +87,7 @@ __all__ = [
     "incoherent_ergotropy",
     "instantaneous_power",
     "optimal_dephasing",
+    "optimize",
     "passive_energy",
     "passive_state",
     "purity",

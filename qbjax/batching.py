@@ -2,21 +2,29 @@
 
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import equinox as eqx
 import jax
+import jax.experimental
 import jax.numpy as jnp
 
 from qbjax.checks import is_concrete
 from qbjax.models import StarBattery
 
+# Its place before JAX 0.8 was another.
+_enable_x64: Any = getattr(jax if hasattr(jax, "enable_x64") else jax.experimental, "enable_x64")  # noqa: B009
 
-def map_batch(solve: Callable[..., Any], model: StarBattery, *shared: Any) -> Any:
+
+def map_batch(
+    solve: Callable[..., Any], model: StarBattery, *shared: Any, threads: bool = False
+) -> Any:
     """Apply a solver of one model to a batch of them; what is shared is common to the batch.
 
     A GPU takes the batch side by side. On a CPU one model comes after the other, so that none waits
-    for the slowest one at every step; where nothing is traced, every core gets a part of the batch.
+    for the slowest one at every step; with threads, where nothing is traced, every core gets a
+    part of the batch.
 
     Parameters
     ----------
@@ -27,6 +35,10 @@ def map_batch(solve: Callable[..., Any], model: StarBattery, *shared: Any) -> An
         One model or a batch of them.
     shared
         Further arguments; what is no array in them must be hashable.
+    threads
+        Whether parts of the batch may run side by side. The solver must do without batched linear
+        algebra then: JAX runs each program on a thread of the pool that such algebra waits for,
+        and with no thread left it waits for good.
 
     Returns
     -------
@@ -37,13 +49,23 @@ def map_batch(solve: Callable[..., Any], model: StarBattery, *shared: Any) -> An
         return _solve_one(solve, model, *shared)
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(shape) :]), model)
     size = flat.N.size
-    spread = is_concrete(model, shared) and jax.default_backend() == "cpu"
+    spread = threads and is_concrete(model, shared) and jax.default_backend() == "cpu"
     cores = min(size, os.cpu_count() or 1) if spread else 1
     # Parts of one length need one program. Neighbours, often alike in cost, go to different cores.
     which = jnp.minimum(jnp.arange(-(-size // cores) * cores), size - 1).reshape(-1, cores)
     parts = [jax.tree.map(lambda leaf, i=i: leaf[which[:, i]], flat) for i in range(cores)]
-    # JAX returns before a program has run, so the parts run side by side.
-    solved = [_solve_all(solve, part, *shared) for part in parts]
+    if cores == 1:
+        solved = [_solve_all(solve, parts[0], *shared)]
+    else:
+        # Programs of one thread run one after the other. Settings of JAX may be a thread's own.
+        doubles = jax.config.read("jax_enable_x64")
+
+        def run(part: StarBattery) -> Any:
+            with _enable_x64(doubles):
+                return jax.block_until_ready(_solve_all(solve, part, *shared))
+
+        with ThreadPoolExecutor(cores) as pool:
+            solved = list(pool.map(run, parts))
 
     def joined(*leaves: jax.Array) -> jax.Array:
         rest = leaves[0].shape[1:]

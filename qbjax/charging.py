@@ -124,14 +124,19 @@ def charging_time(
     60.5
     >>> print(f'{qb.charging_time(model, "decay_rate").tau:.1f}')
     66.7
+    >>> leaky = qb.StarBattery(N=2, F=0.5, gamma_C=0.06, kappa=0.1)
+    >>> print(f'{qb.charging_time(leaky, "settling").tau:.1f}')
+    67.3
     """
     model = without_idle_drive(model)
     option, branch = checked_options(model, definition, options)
-    if sectors.obstacle(model) is not None:
-        return map_batch(_solve, model, option, definition, branch)
-    result = _exact_batch(model, option, definition, branch)
+    if sectors.obstacle(model) is None:
+        result, exists = _exact_batch(model, option, definition, branch), rates.existence(model)
+    else:
+        result = map_batch(_solve, model, option, definition, branch)
+        exists = jnp.where(result.status <= Status.NO_COUPLING, result.status, Status.OK)
     if throw:
-        raise_unless_ok(rates.existence(model))
+        raise_unless_ok(exists)
     return result
 
 

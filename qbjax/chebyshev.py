@@ -22,7 +22,7 @@ coefficients, and only what is linear in the state and wanted of it is kept of t
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 import equinox.internal as eqxi
@@ -41,6 +41,8 @@ _STRETCH = 1.02
 _TOGETHER = 8
 # Recomputing between 100 stored states repeats a run of 1e5 steps three times.
 CHECKPOINTS = 100
+
+Kind = Literal["checkpointed", "lax"]
 
 
 class Ellipse(eqx.Module):
@@ -144,7 +146,7 @@ def advance(
     times: jax.Array,
     view: Callable[[jax.Array], Any],
     *,
-    kind: str,
+    kind: Kind,
     max_steps: int,
 ) -> tuple[Progress, Any]:
     """Go to the last of some times in equal steps and look at the state at all of them.

@@ -10,7 +10,7 @@ import math
 import platform
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from typing import Any, NoReturn
 
@@ -18,10 +18,13 @@ import jax
 import numpy as np
 
 import qbjax as qb
+from qbjax.chargers import Charger
 from qbjax.charging import BRANCHES, DEFINITIONS
 from qbjax.checks import ArgumentError, SolveError, Status, require
+from qbjax.evolve import METHODS as EVOLVE_METHODS
 from qbjax.paper import FIGURES, reproduce
 from qbjax.paper.report import as_json
+from qbjax.steady import METHODS as STEADY_METHODS
 
 Result = dict[str, Any]
 
@@ -31,10 +34,18 @@ _MODEL_OPTIONS = {
     "omega_B": "frequency of the battery qubits (default 1)",
     "omega_C": "frequency of the charger (default: omega_B)",
     "omega_d": "frequency of the drive (default: omega_B)",
+    "kappa": "relaxation rate of the charger (default: none)",
+    "nbar": "thermal occupation of the charger's bath (default: none)",
+    "Gamma_down": "rate of collective decay of the battery (default: none)",
+    "Gamma_up": "rate of collective pumping of the battery (default: none)",
+    "Gamma_z": "rate of collective dephasing of the battery (default: none)",
 }
+_CHARGERS: dict[str, Callable[[Any], Charger]] = {"cavity": qb.cavity, "spin": qb.spin}
+_STEADY_OPTIONS = ("method", "time")
+_EVOLVE_OPTIONS = ("method", "rtol")
 _TIME_OPTIONS = ("branch", "window", "band", "min_weight")
 _SAMPLES = 101
-_PACKAGES = ("jax", "jaxlib", "equinox", "optax", "numpy", "matplotlib")
+_PACKAGES = ("jax", "jaxlib", "equinox", "diffrax", "optax", "numpy", "matplotlib")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -81,9 +92,14 @@ def _parser() -> _Parser:
         sub.set_defaults(verb=verb)
         return sub
 
-    _add_model(add("steady-state", _steady_state, "The state that charging settles in."))
+    sub = add("steady-state", _steady_state, "The state that charging settles in.")
+    _add_model(sub)
+    _add_method(sub, STEADY_METHODS)
+    _add_floats(sub, {"time": "show the state at this time instead"})
     sub = add("evolve", _evolve, "Energy and ergotropy against time.")
     _add_model(sub)
+    _add_method(sub, EVOLVE_METHODS)
+    _add_floats(sub, {"rtol": "error that an integrator allows (default 1e-8)"})
     times = sub.add_mutually_exclusive_group(required=True)
     times.add_argument("--t-end", type=float, metavar="T", help="last time, from 0")
     times.add_argument("--times", type=_times, metavar="A,B,C", help="the times themselves")
@@ -106,20 +122,30 @@ def _parser() -> _Parser:
 def _add_model(parser: _Parser, without: str | None = None) -> None:
     parser.add_argument("--N", type=_number, required=True, help="number of battery qubits")
     parser.add_argument("--F", type=float, required=True, help="drive strength")
-    for name, text in _MODEL_OPTIONS.items():
-        if name != without:
-            parser.add_argument(_flag(name), type=float, default=argparse.SUPPRESS, help=text)
+    _add_floats(parser, {k: text for k, text in _MODEL_OPTIONS.items() if k != without})
+    parser.add_argument("--charger", default="qubit", help="qubit (default), cavity:LEVELS, spin:S")
+
+
+def _add_floats(parser: _Parser, options: dict[str, str]) -> None:
+    """Add options that take a number and have no value where they are not given."""
+    for name, text in options.items():
+        parser.add_argument(_flag(name), type=float, default=argparse.SUPPRESS, help=text)
+
+
+def _add_method(parser: _Parser, methods: tuple[str, ...]) -> None:
+    text = ", ".join(("auto (default)", *methods))
+    parser.add_argument("--method", default=argparse.SUPPRESS, help=text)
 
 
 def _add_definition(parser: _Parser) -> None:
     parser.add_argument("--definition", default="fit", help=f"{', '.join(DEFINITIONS)}")
     parser.add_argument("--branch", default=argparse.SUPPRESS, help=f"fit: {', '.join(BRANCHES)}")
-    for name, text in (
-        ("window", "fit: width in time of the coarse graining"),
-        ("band", "settling: relative band"),
-        ("min_weight", "decay_rate: least weight of a mode, relative to the largest"),
-    ):
-        parser.add_argument(_flag(name), type=float, default=argparse.SUPPRESS, help=text)
+    texts = {
+        "window": "fit: width in time of the coarse graining",
+        "band": "settling: relative band",
+        "min_weight": "decay_rate: least weight of a mode, relative to the largest",
+    }
+    _add_floats(parser, texts)
 
 
 def _flag(name: str) -> str:
@@ -160,34 +186,56 @@ def _join_numbers(argv: Sequence[str]) -> list[str]:
     return joined
 
 
+def _given(options: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
+    """Return those of the options that were given, by name."""
+    return {name: getattr(options, name) for name in names if name in options}
+
+
 def _model(options: argparse.Namespace) -> qb.StarBattery:
-    names = ("N", "F", *_MODEL_OPTIONS)
-    return qb.StarBattery(**{name: getattr(options, name) for name in names if name in options})
+    charger = _charger(options.charger)
+    return qb.StarBattery(**_given(options, ("N", "F", *_MODEL_OPTIONS)), charger=charger)
+
+
+def _charger(text: str) -> Charger:
+    """Return what a text like "cavity:12" names."""
+    if text == "qubit":
+        return qb.qubit()
+    name, _, size = text.partition(":")
+    try:
+        make, number = _CHARGERS[name], _number(size)
+    except (KeyError, ValueError):
+        wanted = '"qubit", "cavity:LEVELS" or "spin:S"'
+        raise ArgumentError(f'Argument `charger` must be {wanted}, but is "{text}".') from None
+    return make(number)
 
 
 def _steady_state(options: argparse.Namespace) -> Result:
-    return _fields(qb.steady_state(_model(options)), without=("rho", "battery"))
+    given = _given(options, _STEADY_OPTIONS)
+    time = given.get("time", 0.0)
+    require(math.isfinite(time) and time >= 0, "time", "finite and not negative", time)
+    return _fields(qb.steady_state(_model(options), **given), without=("rho", "battery"))
 
 
 def _evolve(options: argparse.Namespace) -> Result:
     if options.times is not None:
         require(options.samples is None, "samples", "left out beside --times", options.samples)
-        return _fields(qb.evolve(_model(options), options.times))
-    finite = math.isfinite(options.t_end) and options.t_end > 0
-    require(finite, "t_end", "positive and finite", options.t_end)
-    samples = _SAMPLES if options.samples is None else options.samples
-    require(samples >= 2, "samples", "at least 2", samples)
-    return _fields(qb.evolve(_model(options), np.linspace(0.0, options.t_end, samples)))
+        times = options.times
+    else:
+        finite = math.isfinite(options.t_end) and options.t_end > 0
+        require(finite, "t_end", "positive and finite", options.t_end)
+        samples = _SAMPLES if options.samples is None else options.samples
+        require(samples >= 2, "samples", "at least 2", samples)
+        times = np.linspace(0.0, options.t_end, samples)
+    return _fields(qb.evolve(_model(options), times, **_given(options, _EVOLVE_OPTIONS)))
 
 
 def _charging_time(options: argparse.Namespace) -> Result:
-    given = {name: getattr(options, name) for name in _TIME_OPTIONS if name in options}
-    found = _fields(qb.charging_time(_model(options), options.definition, **given))
-    return found | found.pop("evidence")
+    given = _given(options, _TIME_OPTIONS)
+    return _fields(qb.charging_time(_model(options), options.definition, **given))
 
 
 def _optimal_dephasing(options: argparse.Namespace) -> Result:
-    given = {name: getattr(options, name) for name in _TIME_OPTIONS if name in options}
+    given = _given(options, _TIME_OPTIONS)
     found = qb.optimal_dephasing(_model(options), options.definition, progress=True, **given)
     return _fields(found)
 
@@ -215,8 +263,14 @@ def _info(options: argparse.Namespace) -> Result:
 
 
 def _fields(solution: Any, without: tuple[str, ...] = ()) -> Result:
-    """Return the attributes of a solution that are there, its status in words."""
-    found = {k: v for k, v in vars(solution).items() if v is not None and k not in without}
+    """Return the attributes of a solution that are there, its status in words.
+
+    A dict, such as the evidence of a charging time, adds its entries.
+    """
+    found: Result = {}
+    for name, value in vars(solution).items():
+        if value is not None and name not in without:
+            found |= value if isinstance(value, dict) else {name: value}
     worst = Status(int(np.max(found["status"])))
     return found | {"status": worst.name, "reason": worst.reason}
 

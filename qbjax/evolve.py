@@ -133,7 +133,8 @@ def evolve(
             progress=bool(progress) and sys.stderr.isatty(),
             max_steps=max_steps,
         )
-        result = map_batch(integrators.solve, model, times, stored, options)
+        # Functions of the user's own may have batched linear algebra.
+        result = map_batch(integrators.solve, model, times, stored, options, threads=not functions)
     _warn(result)
     return result
 
@@ -199,12 +200,17 @@ def _stored_start(model: StarBattery, rho0: ArrayLike | None, start: jax.Array |
     Only structure counts: the phases of the operators, and that a battery ket is real.
     """
     first = jax.tree.map(lambda leaf: leaf[(0,) * len(model.batch_shape)], model)
-    generator = lindblad.generator(first)
+    generator = _generator(first)
     if start is None:
         ket = jnp.zeros(model.levels).at[0].set(1.0)
         start = full_state(ket, model.levels, model.N, model.charger.levels)
     real = rho0 is None or (np.ndim(rho0) == 1 and not jnp.iscomplexobj(rho0))
     return lindblad.store(generator, start, 1 if generator.is_real and real else 2)
+
+
+@eqx.filter_jit
+def _generator(model: StarBattery) -> lindblad.Generator:
+    return lindblad.generator(model)
 
 
 def _warn(result: Trajectory) -> None:

@@ -1,8 +1,8 @@
 """The general master equation in time: one model, from its generator to a trajectory.
 
-The adaptive integrators are a solver and a controller of step sizes for `diffrax.diffeqsolve`, which
-brings the derivatives, the counts of steps and the progress bar. Their steps end on the times that
-are asked for and on the jumps of piecewise constant pulses, so nothing is interpolated.
+The adaptive integrators are a solver and a controller of step sizes for `diffrax.diffeqsolve`,
+which brings the derivatives, the counts of steps and the progress bar. Their steps end on the times
+that are asked for and on the jumps of piecewise constant pulses, so nothing is interpolated.
 """
 
 from collections.abc import Callable
@@ -83,8 +83,10 @@ def _series(problem: Problem, ts: jax.Array, start: jax.Array, options: Options)
     """Go from group to group of the times by the series of exp(h L)."""
     end = jnp.maximum(ts[-1], jnp.finfo(ts.dtype).tiny)
     series = chebyshev.Series(problem.generator(ts[0]), options.rtol / end)
-    kind = "checkpointed" if options.gradient == "reverse" else "lax"
+    kind: chebyshev.Kind = "checkpointed" if options.gradient == "reverse" else "lax"
     observe, meter = options.observe, _meter(options)
+    # See `map_batch` on batched linear algebra.
+    many = jax.lax.map if jax.default_backend() == "cpu" else lambda f, x: jax.vmap(f)(x)
 
     @jax.checkpoint
     def group(progress: chebyshev.Progress, times: jax.Array) -> tuple[chebyshev.Progress, Any]:
@@ -96,7 +98,7 @@ def _series(problem: Problem, ts: jax.Array, start: jax.Array, options: Options)
             kind=kind,
             max_steps=options.max_steps,
         )
-        return progress, jax.vmap(lambda view: observe.finish(ts[0], view, problem))(views)
+        return progress, many(lambda view: observe.finish(ts[0], view, problem), views)
 
     def forward(carry: tuple[Any, Any], times: jax.Array) -> tuple[Any, Any]:
         progress, saved = group(carry[0], times)

@@ -77,14 +77,14 @@ class Generator(eqx.Module):
     def __call__(self, stored: jax.Array) -> jax.Array:
         """Return L rho of a stored state, shape (parts, blocks, levels, levels) both."""
         # A frame of zeros around the levels lets every shift be a slice.
-        reach = self._reach(1)
+        reach = self.reach(1)
         framed = jnp.pad(stored, ((0, 0), (0, 0), (reach, reach), (reach, reach)))
         if self.charger_levels <= _WRITTEN_OUT:
             blocks = self._blocks(framed)
             out = [self._block(a, b, blocks.get) for a, b in self.pairs]
             re, im = jax.tree.map(lambda *same: jnp.stack(same), *out)
         else:
-            grid, margin = self._grid(framed), self._reach(0)
+            grid, margin = self._grid(framed), self.reach(0)
 
             def get(pair: tuple[Any, Any]) -> Block:
                 return jax.tree.map(lambda part: part[pair[0] + margin, pair[1] + margin], grid)
@@ -95,10 +95,14 @@ class Generator(eqx.Module):
             return re[None]
         return jnp.stack([re, jnp.zeros_like(re) if im is None else im])
 
-    def _reach(self, axis: int) -> int:
-        """Return the largest offset in the charger (0) or the ladder (1)."""
+    def reach(self, axis: int) -> int:
+        """Return the largest offset of an operator in the charger (0) or the ladder (1)."""
         operators = [self.drift, *(jump for _, jump in self.jumps)]
         return max((abs(key[axis]) for x in operators for key in x.entries), default=0)
+
+    def matrix(self, operator: Operator) -> jax.Array:
+        """Return the drift or a jump as a matrix in the gauge, shape (d, d) with d = d_c L."""
+        return operator.dense(self.charger_levels, self.levels)
 
     def _blocks(self, stored: jax.Array) -> dict[tuple[int, int], Block]:
         """Return all blocks (a, b); those below the diagonal are the conjugates of those above."""
@@ -112,7 +116,7 @@ class Generator(eqx.Module):
 
     def _grid(self, stored: jax.Array) -> Block:
         """Return all blocks as an array over (a, b), with a frame of zeros."""
-        d_c, margin = self.charger_levels, self._reach(0)
+        d_c, margin = self.charger_levels, self.reach(0)
         a, b = np.array(self.pairs).T
         index = np.zeros((d_c, d_c), int)
         index[a, b] = index[b, a] = np.arange(len(a))
@@ -125,7 +129,7 @@ class Generator(eqx.Module):
 
     def _block(self, a: Any, b: Any, get: Callable[[tuple[Any, Any]], Block | None]) -> Block:
         """Return one block of L rho from the framed blocks of rho."""
-        reach = self._reach(1)
+        reach = self.reach(1)
 
         def moved(a: Any, b: Any, k: int, m: int) -> Block | None:
             block = get((a, b))
@@ -265,7 +269,7 @@ def superoperator(generator: Generator) -> jax.Array:
 
 def _dense(generator: Generator, operator: Operator) -> jax.Array:
     """Return an operator of the generator as a matrix, out of the gauge."""
-    return operator.gauged(-1).dense(generator.charger_levels, generator.levels)
+    return generator.matrix(operator.gauged(-1))
 
 
 def spectral_box(generator: Generator) -> tuple[jax.Array, jax.Array]:

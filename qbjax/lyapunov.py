@@ -17,7 +17,6 @@ import jax
 import jax.numpy as jnp
 
 from qbjax.lindblad import Generator
-from qbjax.operators import Operator
 
 
 class Lyapunov(eqx.Module):
@@ -36,7 +35,7 @@ class Lyapunov(eqx.Module):
 
 def lyapunov(generator: Generator, live: jax.Array, shift: jax.Array) -> Lyapunov:
     """Diagonalise G; `live` is the mask of the ladder levels that are no padding."""
-    drift = _matrix(generator, generator.drift)
+    drift = generator.matrix(generator.drift)
     if generator.is_real:
         drift = drift.real
     # Padding gets eigenvalues of its own, so that it mixes with nothing.
@@ -77,23 +76,19 @@ class Secular(eqx.Module):
 
 def secular(generator: Generator, live: jax.Array) -> Secular:
     """Set up the rate equation, W_jk = sum_m r_m |<j|L_m|k>|^2 for j != k."""
-    drift = _matrix(generator, generator.drift)
+    drift = generator.matrix(generator.drift)
     hamiltonian = 0.5j * (drift - drift.conj().T)
     sentinels = _sentinels(generator, hamiltonian, live)
     _, vectors = jnp.linalg.eigh(hamiltonian + jnp.diag(sentinels))
     padding = jnp.sum(jnp.abs(vectors) ** 2 * (sentinels > 0)[:, None], axis=0)
     rates = jnp.zeros(drift.shape)
     for rate, jump in generator.jumps:
-        inside = _sandwich(vectors.conj().T, _matrix(generator, jump))
+        inside = _sandwich(vectors.conj().T, generator.matrix(jump))
         rates = rates + rate * jnp.abs(inside) ** 2
     loss = jnp.diag(jnp.sum(rates, axis=0) + padding)
     trace = (1 - padding) / len(drift)
     inverse = jnp.linalg.inv(loss - rates + trace[:, None] * (1 - padding))
     return Secular(vectors, inverse, inverse @ trace)
-
-
-def _matrix(generator: Generator, operator: Operator) -> jax.Array:
-    return operator.dense(generator.charger_levels, generator.levels)
 
 
 def _sentinels(generator: Generator, matrix: jax.Array, live: jax.Array) -> jax.Array:

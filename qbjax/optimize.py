@@ -122,14 +122,15 @@ def optimize(
 
     Examples
     --------
-    The drive that leaves most ergotropy in two qubits beside a leaking charger after a time of 10:
+    The drive and the dephasing that leave most ergotropy in two qubits after a time of 10:
 
     >>> import qbjax as qb
     >>> def stored(model):
     ...     return qb.evolve(model, [10.0]).ergotropy[0]
-    >>> model = qb.StarBattery(N=2, F=0.5, gamma_C=0.1, kappa=0.05)
-    >>> best = qb.optimize(model, stored, {"F": (0.1, 5.0)})
-    >>> print(f"{best.parameters['F']:.3f} {best.value:.4f} {best.status.item()}")
+    >>> model = qb.StarBattery(N=2, F=0.5, gamma_C=0.1)
+    >>> best = qb.optimize(model, stored, {"F": (0.1, 5.0), "gamma_C": (1e-3, 10.0)})
+    >>> print(f"{best.value:.4f} at F = {best.parameters['F']:.3f}, {best.at_bound['gamma_C']}")
+    1.7481 at F = 0.573, -1
     """
     require(len(parameters) > 0, "parameters", "at least one name with its bounds", "empty")
     ranges = {name: _ranges(model, name, bounds) for name, bounds in parameters.items()}
@@ -315,7 +316,7 @@ def _range(name: str, low: Any, high: Any) -> _Range:
         found = _Range(
             -math.inf if low is None else float(low), math.inf if high is None else float(high)
         )
-    except TypeError:
+    except (TypeError, ValueError):
         found = _Range(math.nan, math.nan)
     words = f"given with numbers low < high, or None, for `{name}`"
     require(found.low < found.high, "parameters", words, f"{low}, {high}")

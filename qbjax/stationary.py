@@ -18,7 +18,6 @@ as for dephasing of a qubit.
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
 from qbjax import lindblad
 from qbjax.krylov import LinearMap, gmres

@@ -22,7 +22,6 @@ from qbjax.evolve import evolve
 from qbjax.lindblad import Generator
 from qbjax.models import StarBattery, over_batch
 from qbjax.states import full_state
-from qbjax.tridiagonal import reach
 
 METHODS = ("exact", "direct", "iterative")
 # "auto" solves directly where elimination takes at most so many operations: N = 34 for a qubit.
@@ -190,7 +189,7 @@ def _choose(model: StarBattery, method: str) -> tuple[str, str]:
         )
     size = model.charger.levels**2 * model.levels
     first = jax.tree.map(lambda leaf: leaf[(0,) * len(model.batch_shape)], model)
-    short = reach(lindblad.generator(first)) <= 1
+    short = lindblad.generator(first).reach(1) <= 1
     if method != "auto":
         by_two = "iterative where a term moves the battery by two levels or more"
         require(short or method != "direct", "method", by_two, method)
@@ -217,7 +216,9 @@ def _general(
     generator = lindblad.generator(model)
     if rho0 is None:
         d_c, levels = generator.charger_levels, generator.levels
-        rho0 = jnp.zeros((d_c, levels, d_c, levels)).at[0, 0, 0, 0].set(1.0)
+        # Not a constant of the program: XLA would spend long on folding what follows from it.
+        one = jnp.where(model.N > 0, 1.0, 0.0)
+        rho0 = jnp.zeros((d_c, levels, d_c, levels)).at[0, 0, 0, 0].set(one)
     start = lindblad.store(generator, rho0, 1 if generator.is_real and not phases else 2)
     damping = (model.kappa, model.Gamma_down, model.Gamma_up, model.Gamma_z)
     unique = any(part is not None for part in (*damping, model.omega_d)) or bool(model.jumps)

@@ -85,7 +85,7 @@ def tridiagonal(generator: Generator) -> Tridiagonal:
     """Return L in the gauge on X_n, flattened over (c, c', n'): real where the generator is."""
     one = jnp.eye(generator.charger_levels)
     d = generator.charger_levels * generator.levels
-    drift = _dense(generator, generator.drift)
+    drift = generator.matrix(generator.drift)
     # Each part is a product: rows of the charger at level n, times a matrix on the columns.
     parts = [(_rows(generator, generator.drift), jnp.eye(d))]
     still = {
@@ -94,7 +94,7 @@ def tridiagonal(generator: Generator) -> Tridiagonal:
     parts.append((still, drift.conj()))
     for rate, jump in generator.jumps:
         rows = _rows(generator, jump)
-        parts.append((rows, rate * _dense(generator, jump).conj()))
+        parts.append((rows, rate * generator.matrix(jump).conj()))
 
     def block(k: int) -> jax.Array:
         products = [jnp.einsum("nac,xy->naxcy", rows[k], columns) for rows, columns in parts]
@@ -103,12 +103,6 @@ def tridiagonal(generator: Generator) -> Tridiagonal:
         return blocks.real if generator.is_real else blocks
 
     return Tridiagonal(block(1), block(0), block(-1))
-
-
-def reach(generator: Generator) -> int:
-    """Return by how many levels of the ladder the operators move at most."""
-    operators = [generator.drift, *(jump for _, jump in generator.jumps)]
-    return max((abs(k) for x in operators for _, k, _ in x.entries), default=0)
 
 
 def to_blocks(generator: Generator, matrix: jax.Array) -> jax.Array:
@@ -124,14 +118,10 @@ def from_blocks(generator: Generator, vector: jax.Array) -> jax.Array:
     return vector.reshape(levels, d_c, d).swapaxes(0, 1).reshape(d, d)
 
 
-def _dense(generator: Generator, operator: Operator) -> jax.Array:
-    return operator.dense(generator.charger_levels, generator.levels)
-
-
 def _rows(generator: Generator, operator: Operator) -> dict[int, jax.Array]:
     """Return <a, n| A |c, n - k> over (n, a, c) for the offsets k = -1, 0, 1."""
     d_c, levels = generator.charger_levels, generator.levels
-    matrix = _dense(generator, operator).reshape(d_c, levels, d_c, levels)
+    matrix = generator.matrix(operator).reshape(d_c, levels, d_c, levels)
     n = jnp.arange(levels)
     rows = {}
     for k in (-1, 0, 1):

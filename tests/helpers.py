@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import mpmath
 import numpy as np
 import qutip
@@ -179,3 +180,14 @@ def mp_log_smallest(N, F, g, digits=400):
                 return float(-mpmath.log(quotient) / 2)
             previous = quotient
     raise AssertionError("the inverse iteration of the reference did not converge")
+
+
+def assert_eager_is_jit_is_vmap(summary, models, *, rtol, atol):
+    """Compare a batch of models, eager, jitted and mapped over, with each of its members alone."""
+    each = [summary(jax.tree.map(lambda leaf, k=k: leaf[k], models)) for k in range(len(models.N))]
+    eager = [np.stack(values) for values in zip(*each, strict=True)]
+    results = [summary(models), *jax.jit(lambda m: (summary(m), jax.vmap(summary)(m)))(models)]
+    for result in results:
+        for ours, theirs in zip(result, eager, strict=True):
+            assert ours.shape == theirs.shape
+            np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=atol)

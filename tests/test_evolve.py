@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import (
+    assert_eager_is_jit_is_vmap,
     coupling_operator,
     ergotropy_2N,
     mean_excitations,
@@ -125,13 +126,7 @@ def test_eager_is_jit_is_vmap():
         traj = qb.evolve(model, TS, save=("energy", "populations"))
         return traj.energy, traj.populations, traj.error_estimate, traj.status
 
-    each = [summary(jax.tree.map(lambda leaf, k=k: leaf[k], models)) for k in range(3)]
-    eager = [jnp.stack(values) for values in zip(*each, strict=True)]
-    results = [summary(models), *jax.jit(lambda m: (summary(m), jax.vmap(summary)(m)))(models)]
-    for result in results:
-        for ours, theirs in zip(result, eager, strict=True):
-            assert ours.shape == theirs.shape
-            np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-13)
+    assert_eager_is_jit_is_vmap(summary, models, rtol=1e-12, atol=1e-13)
 
 
 # Splittings that floating point loses

@@ -369,7 +369,9 @@ def random_model(seed):
     )
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize(
+    "seed", [*range(6), *(pytest.param(k, marks=pytest.mark.slow) for k in range(6, 24))]
+)
 def test_every_eigenvalue_lies_in_the_box(seed):
     check_box(random_model(seed))
 

@@ -139,14 +139,16 @@ def test_bad_parameters_are_refused(bad, message):
     assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("solve", [qb.steady_state, lambda m: qb.evolve(m, TS)])
-def test_a_detuned_battery_is_refused_with_what_to_use_instead(solve):
-    with pytest.raises(qb.ArgumentError, match=r"`omega_d` must be equal to omega_B.*mesolve"):
-        solve(qb.StarBattery(N=2, F=0.5, omega_d=1.2))
+@pytest.mark.parametrize("solve", [qb.steady_state, lambda m, method: qb.evolve(m, TS, method=method)])
+def test_the_exact_solution_refuses_a_detuned_battery(solve):
+    wanted = "`model` must be dephasing on battery resonance alone for this method, but omega_d is off"
+    with pytest.raises(qb.ArgumentError, match=wanted):
+        solve(qb.StarBattery(N=2, F=0.5, omega_d=1.2), method="exact")
 
 
 def test_equal_frequencies_are_resonance_however_they_are_given():
-    ss = qb.steady_state(qb.StarBattery(N=2, F=0.5, omega_B=2.0, omega_d=2.0, omega_C=2.3))
+    model = qb.StarBattery(N=2, F=0.5, omega_B=2.0, omega_d=2.0, omega_C=2.3)
+    ss = qb.steady_state(model, method="exact")
     np.testing.assert_allclose(ss.energy, 2.0, rtol=1e-12)
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import (
+    assert_eager_is_jit_is_vmap,
     ergotropy_2N,
     liouvillian,
     mean_excitations,
@@ -167,13 +168,7 @@ def test_eager_is_jit_is_vmap():
         ss = qb.steady_state(model)
         return ss.battery, ss.energy, ss.ergotropy, ss.log_relaxation_time, ss.nullity
 
-    each = [summary(jax.tree.map(lambda leaf, k=k: leaf[k], models)) for k in range(3)]
-    eager = [jnp.stack(values) for values in zip(*each, strict=True)]
-    results = [summary(models), *jax.jit(lambda m: (summary(m), jax.vmap(summary)(m)))(models)]
-    for result in results:
-        for ours, theirs in zip(result, eager, strict=True):
-            assert ours.shape == theirs.shape
-            np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-14)
+    assert_eager_is_jit_is_vmap(summary, models, rtol=1e-12, atol=1e-14)
 
 
 @pytest.fixture(scope="module")
