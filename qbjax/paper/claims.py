@@ -224,7 +224,7 @@ def _fig7(columns: Columns) -> Iterator[Claim]:
     yield _number("b of tau* = c N^b at F/g = 0.2", "Fig. 7(c)", "6.49", b, power)
     drive = fig7.fitted(columns, INTERMEDIATE)
     off = np.abs(0.67 * drive["N"] ** 3.23 / drive["tau"] - 1)
-    used = (drive["status"] == Status.OK) & (drive["N"] > 1)
+    used = np.isfinite(drive["tau"]) & (drive["N"] > 1)
     yield _words(
         "tau* = 0.67 N^3.23 at N = 2, 3, 4 and F/g = 0.5, continuous branch",
         "Fig. 7(b)",
