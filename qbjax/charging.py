@@ -20,7 +20,6 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 
 from qbjax import fit, rates, sampled, sectors
@@ -28,7 +27,6 @@ from qbjax.batching import map_batch
 from qbjax.checks import (
     ArgumentError,
     Status,
-    is_concrete,
     raise_unless_ok,
     require,
     require_choice,
@@ -128,7 +126,7 @@ def charging_time(
     >>> print(f'{qb.charging_time(leaky, "settling").tau:.1f}')
     67.3
     """
-    model = without_idle_drive(model)
+    model = sectors.without_idle_drive(model)
     option, branch = checked_options(model, definition, options)
     if sectors.obstacle(model) is None:
         result, exists = _exact_batch(model, option, definition, branch), rates.existence(model)
@@ -194,14 +192,6 @@ def _checked_option(name: str, value: ArrayLike | None) -> jax.Array | None:
     else:
         require((option > 0) & (option < 1), name, "between 0 and 1", value)
     return option
-
-
-def without_idle_drive(model: StarBattery) -> StarBattery:
-    """Return the model without a drive frequency that can be seen to equal omega_B."""
-    idle = sectors.obstacle(model) == "`omega_d` is given" and is_concrete(model.Delta_B)
-    if idle and not np.any(np.asarray(model.Delta_B)):
-        return eqx.tree_at(lambda m: m.omega_d, model, None, is_leaf=lambda leaf: leaf is None)
-    return model
 
 
 @eqx.filter_jit

@@ -107,7 +107,7 @@ def optimal_dephasing(
     >>> print(f"{best.gamma_C:.3f} {best.tau:.3f}")
     1.092 2.959
     """
-    model = charging.without_idle_drive(model)
+    model = sectors.without_idle_drive(model)
     option, branch = charging.checked_options(model, definition, options)
     exact = sectors.obstacle(model) is None
     if exact:

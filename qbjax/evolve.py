@@ -108,6 +108,7 @@ def evolve(
     >>> print(traj.method, traj.energy.round(4), traj.observables["excited"].round(4))
     chebyshev [0.     0.285  0.4282] [0.     0.1415 0.0445]
     """
+    model = sectors.without_idle_drive(model)
     times = _checked_times(ts)
     functions = tuple(sorted((observables or {}).items()))
     _check_choices(method, save, functions, gradient, max_steps)

@@ -77,20 +77,27 @@ def obstacle(model: StarBattery) -> str | None:
     return None if model.omega_d is None else "`omega_d` is given"
 
 
-def require_exact(model: StarBattery, what: str) -> None:
-    """Raise `ArgumentError` where the exact solution does not apply.
-
-    A drive frequency is let through where it can be seen to equal that of the battery.
-    """
-    found = obstacle(model)
+def without_idle_drive(model: StarBattery) -> StarBattery:
+    """Return the model without a drive frequency that can be seen to equal omega_B."""
     off = model.Delta_B
-    if off is not None and found == "`omega_d` is given" and is_concrete(off):
-        found = f"omega_d is off omega_B by {-off}" if jnp.any(off) else None
-    if found is not None:
-        raise ArgumentError(
-            f"Argument `model` must be dephasing on battery resonance alone for {what}, "
-            f"but {found}."
-        )
+    if off is None or not is_concrete(off) or obstacle(model) != "`omega_d` is given":
+        return model
+    if jnp.any(off):
+        return model
+    return eqx.tree_at(lambda m: m.omega_d, model, None, is_leaf=lambda leaf: leaf is None)
+
+
+def require_exact(model: StarBattery, what: str) -> None:
+    """Raise `ArgumentError` where the exact solution does not apply."""
+    found = obstacle(model)
+    if found is None:
+        return
+    off = model.Delta_B
+    if found == "`omega_d` is given" and off is not None and is_concrete(off):
+        found = f"omega_d is off omega_B by {-off}"
+    raise ArgumentError(
+        f"Argument `model` must be dephasing on battery resonance alone for {what}, but {found}."
+    )
 
 
 def diagonalise(model: StarBattery) -> Sectors:

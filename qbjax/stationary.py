@@ -25,9 +25,9 @@ from qbjax.lindblad import Generator
 from qbjax.lyapunov import Lyapunov, Secular, lyapunov, secular
 from qbjax.tridiagonal import Tridiagonal, factor, from_blocks, to_blocks, tridiagonal
 
-# Pseudo-time: the shift over the norm of L. The direct solver takes many steps where conserved
-# quantities must be kept, and a tiny shift where only the trace is, which is mended afterwards.
-_SMALL, _TINY = 1e-5, 1e-7
+# Pseudo-time of the direct solver: the shift over the norm of L, where quantities besides the trace
+# are conserved and where not, and the number of steps.
+_SMALL, _TINY, _PATIENCE = 1e-5, 1e-12, 60
 # The same for GMRES, with the number of steps.
 _SHIFT, _STEPS = 3e-5, 4
 # Shift of the preconditioner over the norm of L: keeps it regular where nothing damps a level.
@@ -52,8 +52,8 @@ class Stationary(eqx.Module):
     iterations
         Steps of GMRES; 0 for a dense solve.
     relaxation_time
-        A lower bound of 1 / (slowest rate that the start takes part in): |L^-1 Y| / |Y| for what
-        decays, Y.
+        |L^-1 Y| / |Y| after inverse iteration from something that decays, Y: an estimate of
+        1 / (slowest rate), within a factor of 2 mostly. Infinite where it was not found.
     """
 
     stored: jax.Array
@@ -62,38 +62,50 @@ class Stationary(eqx.Module):
     relaxation_time: jax.Array
 
 
-def direct(generator: Generator, start: jax.Array, unique: bool) -> Stationary:
-    """Solve by elimination of blocks, which needs no assumption but operators of reach one.
+def direct(
+    generator: Generator, start: jax.Array, live: jax.Array, unique: jax.Array
+) -> Stationary:
+    """Solve by elimination of blocks, for operators of reach one.
 
     Parameters
     ----------
     generator, start
         The generator and the stored state that it starts from, of two parts where the generator is
         not real.
+    live
+        Mask of the ladder levels that are no padding, shape (levels,).
     unique
-        Whether there is but one stationary state; else the steps of pseudo-time are shorter, and
-        more, so that rounding leaves conserved quantities alone.
+        Whether there is but one stationary state, shape (): then the shift of pseudo-time is tiny,
+        which only the norm of the state would mind; else it is large enough for rounding to leave
+        conserved quantities alone.
     """
     matrix = tridiagonal(generator)
-    relax, inverse = _pseudo_time(matrix, jax.lax.stop_gradient(_norm(generator)), unique)
-    a = to_blocks(generator, _matrix(generator, start))
-    x = relax(a)
-    # Rounding has changed the norm of what is conserved, if anything.
-    x = x / jnp.trace(from_blocks(generator, x)).real
-    decaying = jax.lax.stop_gradient(a - x)
-    time = jnp.zeros(())
-    for _ in range(3):
-        solved = inverse(decaying)
-        solved = jax.lax.stop_gradient(solved - relax(solved))
-        time = jnp.linalg.norm(solved) / jnp.maximum(jnp.linalg.norm(decaying), 1e-300)
-        decaying = solved / jnp.maximum(jnp.linalg.norm(solved), 1e-300)
+    shift = jax.lax.stop_gradient(_norm(generator)) * jnp.where(unique, _TINY, _SMALL)
+    relax, inverse = _pseudo_time(matrix, shift)
+    x = relax(to_blocks(generator, _matrix(generator, start)))
+    # Complex, since rounding along the state itself, which a tiny shift blows up, has a phase.
+    x = x / jnp.trace(from_blocks(generator, x))
+
+    def decaying(y: jax.Array) -> jax.Array:
+        kept = jnp.trace(from_blocks(generator, y)) * x
+        return jax.lax.stop_gradient(y - jnp.where(unique, kept, relax(y)))
+
+    probe = decaying(to_blocks(generator, _matrix(generator, _probe(generator, start, live))))
+
+    def iterate(y: jax.Array, _: None) -> tuple[jax.Array, jax.Array]:
+        solved = decaying(inverse(y))
+        size = jnp.linalg.norm(solved)
+        time = size / jnp.maximum(jnp.linalg.norm(y), 1e-300)
+        return solved / jnp.maximum(size, 1e-300), time
+
+    _, times = jax.lax.scan(iterate, probe, length=3)
     stored = _from_matrix(generator, from_blocks(generator, x), len(start))
-    return Stationary(stored, _size(generator, generator(stored)), jnp.asarray(0), time)
+    residual = _size(generator, generator(stored))
+    return Stationary(stored, residual, jnp.asarray(0), _time(times[-1]))
 
 
-def _pseudo_time(matrix: Tridiagonal, norm: jax.Array, unique: bool) -> tuple[LinearMap, LinearMap]:
+def _pseudo_time(matrix: Tridiagonal, shift: jax.Array) -> tuple[LinearMap, LinearMap]:
     """Return what leads to infinite pseudo-time, and (s - L)^-1, on vectors (L, m)."""
-    shift, steps = (_TINY * norm, 6) if unique else (_SMALL * norm, 60)
     fixed = jax.lax.stop_gradient(matrix)
     diagonal = shift * jnp.eye(fixed.diagonal.shape[1]) - fixed.diagonal
     shifted = Tridiagonal(-fixed.lower, diagonal, -fixed.upper)
@@ -108,9 +120,21 @@ def _pseudo_time(matrix: Tridiagonal, norm: jax.Array, unique: bool) -> tuple[Li
         )
 
     def relax(x: jax.Array) -> jax.Array:
-        return jax.lax.scan(lambda x, _: (x + inverse(matrix @ x), None), x, length=steps)[0]
+        return jax.lax.scan(lambda x, _: (x + inverse(matrix @ x), None), x, length=_PATIENCE)[0]
 
     return relax, inverse
+
+
+def _probe(generator: Generator, start: jax.Array, live: jax.Array) -> jax.Array:
+    """Return a stored state that slow modes take part in, also those that the start is without."""
+    diagonal = jnp.array([a == b for a, b in generator.pairs])[:, None, None]
+    mixed = jnp.where(diagonal, jnp.diag(live / jnp.sum(live)), 0.0) / generator.charger_levels
+    return jax.lax.stop_gradient(start.at[0].add(mixed) / 2)
+
+
+def _time(time: jax.Array) -> jax.Array:
+    """Return a relaxation time; one that could not be found is infinite."""
+    return jax.lax.stop_gradient(jnp.where(time > 0, time, jnp.inf))
 
 
 def iterative(
@@ -142,7 +166,8 @@ def iterative(
     for _ in range(1 if unique else _STEPS):
         correction, taken = system.solve(generator(x), _TARGET * norm * _size(fixed, x))
         x, iterations = x + correction, iterations + taken
-    time = _slowest(jax.lax.stop_gradient(system), jax.lax.stop_gradient(start - x))
+    probe = _probe(fixed, start, live) - jax.lax.stop_gradient(x)
+    time = _time(_slowest(jax.lax.stop_gradient(system), probe))
     return Stationary(x, _size(fixed, generator(x)), iterations, time)
 
 

@@ -22,12 +22,11 @@ from qbjax.evolve import evolve
 from qbjax.lindblad import Generator
 from qbjax.models import StarBattery, over_batch
 from qbjax.states import full_state
+from qbjax.trajectory import CUT, Trajectory
 
 METHODS = ("exact", "direct", "iterative")
-# "auto" solves directly where elimination takes at most so many operations: N = 34 for a qubit.
-_DIRECT = 1e8
-# Above it, the topmost level of a cut charger is no longer empty.
-_CUT = 1e-6
+# "auto" solves directly where elimination takes at most so many operations: N = 45 for a qubit.
+_DIRECT = 3e8
 
 
 class SteadyState(eqx.Module):
@@ -56,8 +55,8 @@ class SteadyState(eqx.Module):
         of g, and its natural logarithm, which stays finite where the time overflows. The empty
         battery occupies every sector; of a `rho0`, what is below 1e-13 does not count. NaN where
         the rate hangs on splittings of singular values that rounding has lost. Direct and
-        iterative: the size of L^-1 on what decays of the start, an estimate from below. NaN for
-        the state at a stated time.
+        iterative: an estimate of 1 / (slowest rate) by inverse iteration, within a factor of 2
+        mostly; infinite where none was found. NaN for the state at a stated time.
     error_estimate
         The Hilbert-Schmidt norm of L rho times the relaxation time; None for the exact solution.
     iterations
@@ -123,7 +122,7 @@ def steady_state(
     method
         "auto" decides by the structure of the model and says so in `.why`: "exact" for dephasing
         on battery resonance alone; else "direct", elimination of blocks, for small systems (N up
-        to 34 for a qubit), and "iterative", preconditioned GMRES, for large ones.
+        to 45 for a qubit), and "iterative", preconditioned GMRES, for large ones.
     time
         Return the state at this time instead, by `qbjax.evolve` and its choice of method: the
         metastable plateau where the relaxation takes too long.
@@ -154,6 +153,7 @@ def steady_state(
     >>> print(ss.method, f"{ss.energy:.4f} {ss.ergotropy:.4f} {ss.nullity}")
     direct 0.8290 0.5066 1
     """
+    model = sectors.without_idle_drive(model)
     require_choice(method, "method", ("auto", *METHODS))
     if is_concrete(tolerance):
         require(np.asarray(tolerance) > 0, "tolerance", "positive", tolerance)
@@ -222,13 +222,14 @@ def _general(
     start = lindblad.store(generator, rho0, 1 if generator.is_real and not phases else 2)
     damping = (model.kappa, model.Gamma_down, model.Gamma_up, model.Gamma_z)
     unique = any(part is not None for part in (*damping, model.omega_d)) or bool(model.jumps)
+    live = dicke.live_levels(model.N, model.levels)
+    nullity = _general_nullity(model)
     if method == "direct":
-        found = stationary.direct(generator, start, unique)
+        found = stationary.direct(generator, start, live, nullity == 1)
     else:
         charger_alone = not model.jumps and all(part is None for part in damping[1:])
-        live = dicke.live_levels(model.N, model.levels)
         found = stationary.iterative(generator, start, live, unique, unique and charger_alone)
-    status, nullity = _general_existence(model), _general_nullity(model)
+    status = _general_existence(model)
     ambiguous = (nullity > 1) & unique & (method == "iterative")
     status = jnp.where((status == Status.OK) & ambiguous, Status.NOT_UNIQUE, status)
     error = jax.lax.stop_gradient(found.residual * found.relaxation_time)
@@ -263,7 +264,7 @@ def _assemble(
     status = jnp.where((status == Status.OK) & ~good, Status.NOT_CONVERGED, status)
     top = lindblad.charger_populations(generator, stored)[-1]
     truncated = model.charger.truncated
-    overflown = (status == Status.OK) & truncated & (top > _CUT)
+    overflown = (status == Status.OK) & truncated & (top > CUT)
     return SteadyState(
         rho=lindblad.restore(generator, stored),
         battery=battery,
@@ -286,28 +287,32 @@ def _plateau(
     model: StarBattery, time: ArrayLike, rho0: ArrayLike | None, tolerance: jax.Array
 ) -> SteadyState:
     """Return the state at a stated time, in the form of a steady state."""
-    trajectory = evolve(model, jnp.asarray(time, float)[None], rho0=rho0, save=("rho",))
-    why = f"the state at the stated time, by the method {trajectory.method}"
-    axis = len(model.batch_shape)
-    states, statuses = (
-        jax.tree.map(lambda x: jnp.take(x, 0, axis=axis), part)
-        for part in (trajectory.rho, trajectory.status)
-    )
+    one_time = np.ndim(time) == 0 and (not is_concrete(time) or np.asarray(time) >= 0)
+    require(one_time, "time", "one time, not negative", time)
+    times = jnp.asarray(time, float)[None]
+    trajectory = evolve(model, times, rho0=rho0, save=("rho",), tolerance=tolerance)
+    return _at_time(model, trajectory, tolerance)
 
-    def assemble(one: StarBattery, rho: jax.Array, status: jax.Array) -> SteadyState:
-        generator = lindblad.generator(one, time)
+
+@eqx.filter_jit
+def _at_time(model: StarBattery, trajectory: Trajectory, tolerance: jax.Array) -> SteadyState:
+    why = f"the state at the stated time, by the method {trajectory.method}"
+
+    def solve(one: StarBattery, path: Trajectory) -> SteadyState:
+        generator = lindblad.generator(one, path.ts[0])
+        states = jnp.asarray(path.rho)
         evidence = {
             "nullity": _general_nullity(one),
             "relaxation_time": jnp.asarray(jnp.nan),
-            "error_estimate": jnp.zeros(()),
+            "error_estimate": path.error_estimate[0] / (one.N * one.omega_B),
             "iterations": None,
         }
-        stored = lindblad.store(generator, rho, 2)
-        return _assemble(one, generator, stored, status, tolerance, evidence, ("time", why))
+        stored = lindblad.store(generator, states[0], 2)
+        return _assemble(one, generator, stored, path.status[0], tolerance, evidence, ("time", why))
 
-    for _ in range(axis):
-        assemble = jax.vmap(assemble)
-    return assemble(model, states, statuses)
+    for _ in model.batch_shape:
+        solve = jax.vmap(solve)
+    return solve(model, trajectory)
 
 
 def _present(*rates: Any) -> jax.Array:
@@ -339,7 +344,7 @@ def _general_nullity(model: StarBattery) -> jax.Array:
     mixing = _present(model.Gamma_z, model.Delta_B) & (model.gamma_C != 0) & (model.F != 0)
     unique = (leaking | mixing) & (model.g != 0)
     known = model.charger.levels == 2 and not model.jumps and not model.hamiltonian
-    return jnp.where(unique, 1, _nullity(model) if known else 0) * (not model.jumps)
+    return jnp.where(unique, 1, _nullity(model) if known else 0)
 
 
 @eqx.filter_jit

@@ -15,7 +15,7 @@ from qbjax.models import StarBattery
 from qbjax.thermo import ergotropy
 
 # Above it, the topmost level of a cut charger is no longer empty.
-_CUT = 1e-6
+CUT = 1e-6
 
 OBSERVABLES = ("energy", "ergotropy", "power", "populations", "battery", "rho")
 
@@ -182,7 +182,7 @@ def assemble(
     status = jnp.where(arrived & (error <= tolerance), Status.OK, Status.NOT_CONVERGED)
     truncated = model.charger.truncated
     if truncated:
-        overflown = (status == Status.OK) & (top > _CUT)
+        overflown = (status == Status.OK) & (top > CUT)
         status = jnp.where(overflown, Status.CUT_TOO_LOW, status)
     return Trajectory(
         ts=ts,

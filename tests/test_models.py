@@ -139,9 +139,13 @@ def test_bad_parameters_are_refused(bad, message):
     assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("solve", [qb.steady_state, lambda m, method: qb.evolve(m, TS, method=method)])
+@pytest.mark.parametrize(
+    "solve", [qb.steady_state, lambda m, method: qb.evolve(m, TS, method=method)]
+)
 def test_the_exact_solution_refuses_a_detuned_battery(solve):
-    wanted = "`model` must be dephasing on battery resonance alone for this method, but omega_d is off"
+    wanted = (
+        "`model` must be dephasing on battery resonance alone for this method, but omega_d is off"
+    )
     with pytest.raises(qb.ArgumentError, match=wanted):
         solve(qb.StarBattery(N=2, F=0.5, omega_d=1.2), method="exact")
 

@@ -1,6 +1,7 @@
 """General steady states against QuTiP, the exact solution, dense spectra and differences."""
 
 import functools
+import itertools
 import math
 
 import jax
@@ -134,7 +135,11 @@ def summary(p, N, rho0, tolerance, method, N_max):
 @functools.partial(jax.jit, static_argnames=("method", "N_max", "derivative"))
 def program(p, N, rho0, tolerance, method, N_max, derivative):
     f = functools.partial(summary, method=method, N_max=N_max)
-    f = derivative(f, has_aux=True) if derivative else lambda *x: (0.0, summary(*x, method, N_max)[1])
+    f = (
+        derivative(f, has_aux=True)
+        if derivative
+        else lambda *x: (0.0, summary(*x, method, N_max)[1])
+    )
     return jax.lax.map(lambda x: f(*x), (p, N, rho0, tolerance))
 
 
@@ -145,7 +150,9 @@ def solve(points, method, derivative=None):
     N_max = max(q["N"] for q in points)
     N = np.array([q.pop("N") for q in plain])
     p = {name: np.array([q[name] for q in plain]) for name in plain[0]}
-    rho0 = np.stack([start(n, N_max + 1, random) for n, (random, _) in zip(N, options, strict=True)])
+    rho0 = np.stack(
+        [start(n, N_max + 1, random) for n, (random, _) in zip(N, options, strict=True)]
+    )
     tolerance = np.array([tolerance for _, tolerance in options])
     return program(p, N, rho0, tolerance, method, N_max, derivative)
 
@@ -232,8 +239,8 @@ def test_losses_and_detunings_against_qutip(method):
 def test_the_relaxation_time_against_the_dense_spectrum(method):
     for point, ss in group("unique", method):
         product = ss.relaxation_time * slowest_rate(**point)
-        assert product <= 1.05, point
-        assert product >= (0.5 if method == "direct" else 0.1), point
+        # L is not normal, so that the size of its inverse may exceed 1 / (slowest rate).
+        assert (0.5 if method == "direct" else 0.3) <= product <= 2, point
         assert method == "direct" or 0 < ss.iterations < 200
 
 
@@ -253,7 +260,9 @@ def test_the_maximally_mixed_state(method, start):
 
 @pytest.mark.parametrize("kind", ["zeros", "zeros, random"])
 def test_what_is_there_but_zero_changes_nothing(kind):
-    for (point, ss), (_, other) in zip(group(kind, "direct"), group(kind, "iterative"), strict=True):
+    for (point, ss), (_, other) in zip(
+        group(kind, "direct"), group(kind, "iterative"), strict=True
+    ):
         N = point["N"]
         rho0 = start(N, N + 1, point.get("random", False))
         exact = qb.steady_state(qb.StarBattery(N, point["F"]), rho0=rho0)
@@ -263,18 +272,24 @@ def test_what_is_there_but_zero_changes_nothing(kind):
         assert other.status == qb.Status.NOT_UNIQUE
 
 
+@pytest.mark.parametrize("name", ["slow", "strict"])
 @pytest.mark.parametrize("method", METHODS)
-def test_what_cannot_be_trusted_is_flagged(method):
-    for name in ("slow", "strict"):
-        (_, ss), *_ = group(name, method)
-        assert ss.status == qb.Status.NOT_CONVERGED, name
+def test_what_cannot_be_trusted_is_flagged(method, name):
+    (_, ss), *_ = group(name, method)
+    assert ss.status == qb.Status.NOT_CONVERGED
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_nothing_relaxes_without_losses(method):
     (_, ss), *_ = group("nothing", method)
     assert ss.status == qb.Status.NO_DEPHASING
 
 
 def check_slopes(slopes, states, point, names, tolerance=1e-6):
     """Compare derivatives at the first state with the differences of the others."""
-    numbers = np.stack([states.energy, states.ergotropy, states.ratio, states.populations[:, 1]], -1)
+    numbers = np.stack(
+        [states.energy, states.ergotropy, states.ratio, states.populations[:, 1]], -1
+    )
     assert np.all(states.status == qb.Status.OK)
     for i, name in enumerate(names):
         expected = (numbers[2 * i + 1] - numbers[2 * i + 2]) / 2e-5
@@ -515,8 +530,8 @@ def test_the_plateau_at_a_stated_time():
 
 @pytest.mark.slow
 def test_an_answer_that_is_not_trusted_is_an_error_on_the_host():
-    model = qb.StarBattery(N=4, F=2.0, kappa=1e-13)
-    for method in METHODS:
+    for method, kappa in itertools.product(METHODS, (1e-9, 1e-11, 1e-13, 1e-14)):
+        model = qb.StarBattery(N=4, F=2.0, kappa=kappa)
         with pytest.raises(qb.SolveError, match="does not meet its tolerance"):
             qb.steady_state(model, method=method)
         assert qb.steady_state(model, method=method, throw=False).status == qb.Status.NOT_CONVERGED
