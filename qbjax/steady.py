@@ -55,8 +55,9 @@ class SteadyState(eqx.Module):
         of g, and its natural logarithm, which stays finite where the time overflows. The empty
         battery occupies every sector; of a `rho0`, what is below 1e-13 does not count. NaN where
         the rate hangs on splittings of singular values that rounding has lost. Direct and
-        iterative: an estimate of 1 / (slowest rate) by inverse iteration, within a factor of 2
-        mostly; infinite where none was found. NaN for the state at a stated time.
+        iterative: an estimate of 1 / (slowest rate) by inverse iteration, direct within a factor of
+        2 mostly, iterative short by up to 10; infinite where none was found. NaN for the state at
+        a stated time.
     error_estimate
         The Hilbert-Schmidt norm of L rho times the relaxation time; None for the exact solution.
     iterations
