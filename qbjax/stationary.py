@@ -29,7 +29,7 @@ from qbjax.tridiagonal import Tridiagonal, factor, from_blocks, to_blocks, tridi
 # are conserved and where not, and the number of steps.
 _SMALL, _TINY, _PATIENCE = 1e-5, 1e-12, 60
 # The same for GMRES, with the number of steps.
-_SHIFT, _STEPS = 3e-5, 4
+_SHIFT, _STEPS = 3e-5, 8
 # Shift of the preconditioner over the norm of L: keeps it regular where nothing damps a level.
 _SOFT = 1e-3
 # Residual that GMRES aims at, over the norm of L times that of the state: rounding, with a margin.
@@ -167,6 +167,7 @@ def iterative(
     for _ in range(1 if unique else _STEPS):
         correction, taken = system.solve(generator(x), _TARGET * norm * _size(fixed, x))
         x, iterations = x + correction, iterations + taken
+    x = x / _trace(generator, x)
     probe = _probe(fixed, start, live) - jax.lax.stop_gradient(x)
     time = _time(_slowest(jax.lax.stop_gradient(system), probe))
     return Stationary(x, _size(fixed, generator(x)), iterations, time)

@@ -285,7 +285,6 @@ def pieces_exactly():
         slow("tsit5", None),
         slow("dopri8", 0.01),
         slow("kvaerno5", None),
-        slow("kvaerno5", 0.01),
     ],
 )
 def test_piecewise_pulses_are_stepped_from_jump_to_jump(method, step):
