@@ -218,8 +218,10 @@ class _Merit(eqx.Module):
     def at(self, x: dict[str, Any]) -> StarBattery:
         """Return the model for the variables x."""
         found = self.over_leaves(_Range.parameter, x, self.start())
-        where = lambda m: [_leaves(m, name) for name in found]  # noqa: E731
-        return eqx.tree_at(where, self.model, [*found.values()])
+        names = [*found]
+        return eqx.tree_at(
+            lambda model: [_leaves(model, name) for name in names], self.model, [*found.values()]
+        )
 
 
 @eqx.filter_jit

@@ -1,18 +1,20 @@
 r"""The stationary state of a generator that is reached from a start.
 
-Where the generator L has one stationary state, that is A + D for any A of trace 1, with
+Steps of implicit pseudo-time, X <- s (s - L)^-1 X, lead there from the start and keep every
+conserved quantity. Each adds D to X, with
 
-    (-L + A Tr) D = L A.                                                          (unique)
+    (s - L) D = L X,
 
-Where it has several, steps of implicit pseudo-time lead there from the start and keep every
-conserved quantity: X <- s (s - L)^-1 X, which is X + D with
+a regular linear system that is solved by elimination (`direct`) or by preconditioned GMRES
+(`iterative`) and differentiated as such. Where the generator L has one stationary state, the shift
+s may be as small as rounding allows; GMRES does without it and with one step, from any X of trace
+1, once the trace is added:
 
-    (s - L + X_0 Tr) D = L X.                                                     (not unique)
+    (-L + X Tr) D = L X.
 
-Either way D comes from a regular linear system, solved densely or by preconditioned GMRES, and is
-differentiated as the solution of that system. A Krylov space of L X holds no conserved quantity,
-and the Lyapunov preconditioner brings none in where sum_k r_k L_k^dagger L_k is a multiple of one,
-as for dephasing of a qubit.
+Where there are several, a Krylov space of L X holds no conserved quantity, and the Lyapunov
+preconditioner brings none in where sum_k r_k L_k^dagger L_k is a multiple of one, as for dephasing
+of a qubit.
 """
 
 import equinox as eqx
@@ -50,7 +52,7 @@ class Stationary(eqx.Module):
     residual
         |L rho| (the Hilbert-Schmidt norm).
     iterations
-        Steps of GMRES; 0 for a dense solve.
+        Steps of GMRES; 0 for elimination.
     relaxation_time
         |L^-1 Y| / |Y| after inverse iteration from something that decays, Y: an estimate of
         1 / (slowest rate), after ten steps of the direct solver within a factor of 2 mostly, after
@@ -145,10 +147,10 @@ def iterative(
 
     Parameters
     ----------
-    generator, start, unique
-        As for `direct`; the start may have one part.
-    live
-        Mask of the ladder levels that are no padding, shape (levels,).
+    generator, start, live
+        As for `direct`.
+    unique
+        Whether there is but one stationary state, as the structure says.
     populations
         Whether to correct the populations of the eigenstates of H, too, and start from those.
         Takes a unique stationary state.
@@ -230,8 +232,9 @@ class _System(eqx.Module):
             return _on_hermitian(self.generator, lambda x: self.apply(x / metric) * metric, y)
 
         def precondition(y: jax.Array) -> jax.Array:
-            inverse = lambda x: fixed.precondition(x / metric) * metric  # noqa: E731
-            return _on_hermitian(fixed.generator, inverse, y)
+            return _on_hermitian(
+                fixed.generator, lambda x: fixed.precondition(x / metric) * metric, y
+            )
 
         def run(matvec: LinearMap, b: jax.Array) -> tuple[jax.Array, jax.Array]:
             return _run(matvec, precondition, b, relative)

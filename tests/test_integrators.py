@@ -179,7 +179,7 @@ GENERAL = {
 
 def qutip_model(N, charger, F, g, gamma_C, parameters):
     p = pieces(N, LOWERING[charger][1])
-    value = lambda name: parameters.get(name, 0.0)  # noqa: E731
+    value = dict.fromkeys(("kappa", "nbar", "Gamma_down", "Gamma_up", "Gamma_z"), 0.0) | parameters
     omega_d = parameters.get("omega_d", 1.0)
     static = g / math.sqrt(N) * p["s"].dag() * p["J"]
     static = static + static.dag()
@@ -187,11 +187,11 @@ def qutip_model(N, charger, F, g, gamma_C, parameters):
     J_z = p["n"] - N / 2
     jumps = [
         math.sqrt(gamma_C) * p["c"],
-        math.sqrt(value("kappa") * (value("nbar") + 1)) * p["s"],
-        math.sqrt(value("kappa") * value("nbar")) * p["s"].dag(),
-        math.sqrt(value("Gamma_down")) * p["J"],
-        math.sqrt(value("Gamma_up")) * p["J"].dag(),
-        math.sqrt(value("Gamma_z")) * J_z,
+        math.sqrt(value["kappa"] * (value["nbar"] + 1)) * p["s"],
+        math.sqrt(value["kappa"] * value["nbar"]) * p["s"].dag(),
+        math.sqrt(value["Gamma_down"]) * p["J"],
+        math.sqrt(value["Gamma_up"]) * p["J"].dag(),
+        math.sqrt(value["Gamma_z"]) * J_z,
     ]
     drive = p["s"] + p["s"].dag()
     H = [static, [drive, F]] if callable(F) else static + F * drive
