@@ -7,14 +7,15 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.experimental
 import jax.numpy as jnp
 
 from qbjax.checks import is_concrete
 from qbjax.models import StarBattery
 
-# Its place before JAX 0.8 was another.
-_enable_x64: Any = getattr(jax if hasattr(jax, "enable_x64") else jax.experimental, "enable_x64")  # noqa: B009
+try:
+    from jax import enable_x64
+except ImportError:  # JAX before 0.8
+    from jax.experimental import enable_x64  # type: ignore[attr-defined, no-redef]
 
 
 def map_batch(
@@ -61,7 +62,7 @@ def map_batch(
         doubles = jax.config.read("jax_enable_x64")
 
         def run(part: StarBattery) -> Any:
-            with _enable_x64(doubles):
+            with enable_x64(doubles):
                 return jax.block_until_ready(_solve_all(solve, part, *shared))
 
         with ThreadPoolExecutor(cores) as pool:

@@ -113,15 +113,13 @@ def evolve(
     functions = tuple(sorted((observables or {}).items()))
     _check_choices(method, save, functions, gradient, max_steps)
     chosen, why = _choose(model, method)
-    start = None
-    if rho0 is not None:
-        start = full_state(rho0, model.levels, model.N, model.charger.levels)
     observe = Observe(tuple(save), functions)
     if chosen == "exact":
         require(step is None, "step", 'None for the method "exact"', step)
+        start = None if rho0 is None else full_state(rho0, model.levels, model.N)
         result = _solve(model, times, start, observe, tolerance, why)
     else:
-        stored = _stored_start(model, rho0, start)
+        stored = lindblad.stored_start(model, rho0)
         _check_method(model, chosen, stored.size, step)
         options = Options(
             *_tolerances(rtol, atol),
@@ -193,25 +191,6 @@ def _tolerances(rtol: ArrayLike, atol: ArrayLike | None) -> tuple[jax.Array, jax
     if is_concrete(absolute):
         require(np.asarray(absolute) >= 0, "atol", "not negative", atol)
     return relative, absolute
-
-
-def _stored_start(model: StarBattery, rho0: ArrayLike | None, start: jax.Array | None) -> jax.Array:
-    """Return the start as a stored state, real where neither model nor start brings a phase.
-
-    Only structure counts: the phases of the operators, and that a battery ket is real.
-    """
-    first = jax.tree.map(lambda leaf: leaf[(0,) * len(model.batch_shape)], model)
-    generator = _generator(first)
-    if start is None:
-        ket = jnp.zeros(model.levels).at[0].set(1.0)
-        start = full_state(ket, model.levels, model.N, model.charger.levels)
-    real = rho0 is None or (np.ndim(rho0) == 1 and not jnp.iscomplexobj(rho0))
-    return lindblad.store(generator, start, 1 if generator.is_real and real else 2)
-
-
-@eqx.filter_jit
-def _generator(model: StarBattery) -> lindblad.Generator:
-    return lindblad.generator(model)
 
 
 def _warn(result: Trajectory) -> None:

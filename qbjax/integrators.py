@@ -6,7 +6,7 @@ that are asked for and on the jumps of piecewise constant pulses, so nothing is 
 """
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import diffrax
 import equinox as eqx
@@ -188,13 +188,14 @@ class EvenSteps(diffrax.AbstractAdaptiveStepSizeController):
 
     stops: jax.Array
     step: jax.Array
-    rtol: ClassVar[float] = 0.0  # type: ignore[misc]
-    atol: ClassVar[float] = 0.0  # type: ignore[misc]
-    norm: ClassVar[Any] = None  # type: ignore[misc]
+    rtol: float = eqx.field(static=True)
+    atol: float = eqx.field(static=True)
+    norm: Any = eqx.field(static=True)
 
     def __init__(self, stops: jax.Array, step: jax.Array):
         """Take the stops and the step."""
         self.stops, self.step = stops, step
+        self.rtol, self.atol, self.norm = 0.0, 0.0, None
 
     def wrap(self, direction: Any) -> "EvenSteps":
         """Return itself: time runs forwards only."""

@@ -56,26 +56,27 @@ def gmres(
     """
 
     def goes_on(state: Any) -> jax.Array:
-        _, size, before, _, cycles = state
-        gains = size < 0.9 * before
-        return (size > target) & gains & (cycles < most_cycles)
+        found, _, before, cycles = state
+        gains = found.residual < 0.9 * before
+        return (found.residual > target) & gains & (cycles < most_cycles)
 
     def advance(state: Any) -> Any:
-        x, size, _, steps, cycles = state
-        done = _arnoldi(matvec, precondition, b - matvec(x), target, cycle)
+        found, r, _, cycles = state
+        done = _arnoldi(matvec, precondition, r, target, cycle)
         # What is left of the triangle beyond the last step is the identity.
         y = jax.scipy.linalg.solve_triangular(done.triangle, done.rotated[:-1])
         y = jnp.where(jnp.arange(cycle) < done.steps, y, 0.0)
-        new = x + precondition(jnp.tensordot(y, done.basis[:-1], 1))
-        new_size = jnp.linalg.norm(b - matvec(new))
-        better = new_size < size
-        x, smaller = jnp.where(better, new, x), jnp.where(better, new_size, size)
-        return x, smaller, size, steps + done.steps, cycles + 1
+        x = found.x + precondition(jnp.tensordot(y, done.basis[:-1], 1))
+        new = b - matvec(x)
+        size = jnp.linalg.norm(new)
+        better = size < found.residual
+        x, r = jnp.where(better, x, found.x), jnp.where(better, new, r)
+        size, steps = jnp.where(better, size, found.residual), found.steps + done.steps
+        return Solution(x, size, steps), r, found.residual, cycles + 1
 
     zero = jnp.asarray(0)
-    state = (jnp.zeros_like(b), jnp.linalg.norm(b), jnp.asarray(jnp.inf), zero, zero)
-    x, size, _, steps, _ = jax.lax.while_loop(goes_on, advance, state)
-    return Solution(x, size, steps)
+    start = Solution(jnp.zeros_like(b), jnp.linalg.norm(b), zero)
+    return jax.lax.while_loop(goes_on, advance, (start, b, jnp.asarray(jnp.inf), zero))[0]
 
 
 def _arnoldi(

@@ -28,6 +28,7 @@ from jax.typing import ArrayLike
 
 from qbjax.models import StarBattery, terms
 from qbjax.operators import Operator
+from qbjax.states import full_state
 from qbjax.terms import total
 
 # The real and the imaginary part of a block; None is an imaginary part that vanishes for good.
@@ -190,6 +191,28 @@ def generator(model: StarBattery, t: ArrayLike = 0.0) -> Generator:
         jumps.append((jnp.asarray(jump.rate), operator))
         drift = drift + (operator.adjoint @ operator).scaled(-jump.rate / 2)
     return Generator(drift, tuple(jumps), model.charger.levels, model.levels)
+
+
+def structure(model: StarBattery) -> Generator:
+    """Return the generator of a model, or of each of a batch, without its numbers."""
+    first = jax.tree.map(lambda leaf: leaf[(0,) * len(model.batch_shape)], model)
+    return eqx.filter_eval_shape(generator, first)
+
+
+def stored_start(model: StarBattery, rho0: ArrayLike | None) -> jax.Array:
+    """Return a start, common to a batch, as a stored state; None is the empty one.
+
+    It is of one part where neither the model nor the start brings a phase. Only structure counts:
+    the phases of the operators, and that a battery ket is real.
+    """
+    known = structure(model)
+    real = rho0 is None or (np.ndim(rho0) == 1 and not jnp.iscomplexobj(rho0))
+    if rho0 is None:
+        # Not a constant of the program: XLA would spend long on folding what follows from it.
+        one = jnp.where(jnp.all(model.N > 0), 1.0, 0.0)
+        rho0 = jnp.zeros(model.levels).at[0].set(one)
+    rho = full_state(rho0, model.levels, model.N, model.charger.levels)
+    return store(known, rho, 1 if known.is_real and real else 2)
 
 
 def store(generator: Generator, rho: jax.Array, parts: int) -> jax.Array:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from qbjax import dicke, lindblad, rates, sectors, stationary
+from qbjax import dicke, lindblad, nullspace, rates, sectors, stationary
 from qbjax.batching import map_batch
 from qbjax.checks import (
     ArgumentError,
@@ -25,8 +25,8 @@ from qbjax.states import full_state
 from qbjax.trajectory import CUT, Trajectory
 
 METHODS = ("exact", "direct", "iterative")
-# "auto" solves directly where elimination takes at most so many operations: N = 45 for a qubit.
-_DIRECT = 3e8
+# "auto" solves directly where elimination takes at most so many operations: N = 18 for a qubit.
+_DIRECT = 1e7
 
 
 class SteadyState(eqx.Module):
@@ -123,7 +123,7 @@ def steady_state(
     method
         "auto" decides by the structure of the model and says so in `.why`: "exact" for dephasing
         on battery resonance alone; else "direct", elimination of blocks, for small systems (N up
-        to 45 for a qubit), and "iterative", preconditioned GMRES, for large ones.
+        to 18 for a qubit), and "iterative", preconditioned GMRES, for large ones.
     time
         Return the state at this time instead, by `qbjax.evolve` and its choice of method: the
         metastable plateau where the relaxation takes too long.
@@ -159,18 +159,17 @@ def steady_state(
     if is_concrete(tolerance):
         require(np.asarray(tolerance) > 0, "tolerance", "positive", tolerance)
     tolerance = jnp.asarray(tolerance, float)
-    start = None
-    if rho0 is not None:
-        start = full_state(rho0, model.levels, model.N, model.charger.levels)
     if time is not None:
         require(method == "auto", "method", '"auto" where a time is stated', method)
         result = _plateau(model, time, rho0, tolerance)
     else:
         chosen, why = _choose(model, method)
         if chosen == "exact":
+            start = None if rho0 is None else full_state(rho0, model.levels, model.N)
             result = _solve(model, start)
         else:
-            result = map_batch(_general, model, start, _has_phases(rho0), tolerance, chosen, why)
+            shared = lindblad.stored_start(model, rho0), tolerance, chosen, why
+            result = map_batch(_general, model, *shared, threads=True)
     if throw:
         raise_unless_ok(result.status)
     return result
@@ -189,8 +188,7 @@ def _choose(model: StarBattery, method: str) -> tuple[str, str]:
             "qbjax.evolve, or `time` for the state at a stated time."
         )
     size = model.charger.levels**2 * model.levels
-    first = jax.tree.map(lambda leaf: leaf[(0,) * len(model.batch_shape)], model)
-    short = lindblad.generator(first).reach(1) <= 1
+    short = lindblad.structure(model).reach(1) <= 1
     if method != "auto":
         by_two = "iterative where a term moves the battery by two levels or more"
         require(short or method != "direct", "method", by_two, method)
@@ -200,38 +198,24 @@ def _choose(model: StarBattery, method: str) -> tuple[str, str]:
     return "iterative", f"{found}: preconditioned GMRES, since blocks have {size} numbers"
 
 
-def _has_phases(rho0: ArrayLike | None) -> bool:
-    """Tell whether a start may have phases, which need a complex state; real battery kets don't."""
-    return rho0 is not None and (np.ndim(rho0) != 1 or jnp.iscomplexobj(rho0))
-
-
 def _general(
-    model: StarBattery,
-    rho0: jax.Array | None,
-    phases: bool,
-    tolerance: jax.Array,
-    method: str,
-    why: str,
+    model: StarBattery, start: jax.Array, tolerance: jax.Array, method: str, why: str
 ) -> SteadyState:
     """Solve one model by the general generator."""
     generator = lindblad.generator(model)
-    if rho0 is None:
-        d_c, levels = generator.charger_levels, generator.levels
-        # Not a constant of the program: XLA would spend long on folding what follows from it.
-        one = jnp.where(model.N > 0, 1.0, 0.0)
-        rho0 = jnp.zeros((d_c, levels, d_c, levels)).at[0, 0, 0, 0].set(one)
-    start = lindblad.store(generator, rho0, 1 if generator.is_real and not phases else 2)
     damping = (model.kappa, model.Gamma_down, model.Gamma_up, model.Gamma_z)
     unique = any(part is not None for part in (*damping, model.omega_d)) or bool(model.jumps)
     live = dicke.live_levels(model.N, model.levels)
-    nullity = _general_nullity(model)
+    nullity = nullspace.nullity(model)
     if method == "direct":
         found = stationary.direct(generator, start, live, nullity == 1)
     else:
         charger_alone = not model.jumps and all(part is None for part in damping[1:])
         found = stationary.iterative(generator, start, live, unique, unique and charger_alone)
-    status = _general_existence(model)
-    ambiguous = (nullity > 1) & unique & (method == "iterative")
+    status = nullspace.existence(model)
+    # Structure promised one stationary state, but the values may be zero.
+    assumed = unique and method == "iterative" and not nullspace.has_own_terms(model)
+    ambiguous = (nullity != 1) & assumed
     status = jnp.where((status == Status.OK) & ambiguous, Status.NOT_UNIQUE, status)
     error = jax.lax.stop_gradient(found.residual * found.relaxation_time)
     evidence = {
@@ -303,7 +287,7 @@ def _at_time(model: StarBattery, trajectory: Trajectory, tolerance: jax.Array) -
         generator = lindblad.generator(one, path.ts[0])
         states = jnp.asarray(path.rho)
         evidence = {
-            "nullity": _general_nullity(one),
+            "nullity": nullspace.nullity(one),
             "relaxation_time": jnp.asarray(jnp.nan),
             "error_estimate": path.error_estimate[0] / (one.N * one.omega_B),
             "iterations": None,
@@ -314,38 +298,6 @@ def _at_time(model: StarBattery, trajectory: Trajectory, tolerance: jax.Array) -
     for _ in model.batch_shape:
         solve = jax.vmap(solve)
     return solve(model, trajectory)
-
-
-def _present(*rates: Any) -> jax.Array:
-    """Tell whether one of the rates is there and not zero."""
-    found = jnp.asarray(False)
-    for rate in rates:
-        found = found | (jnp.asarray(False) if rate is None else rate != 0)
-    return found
-
-
-def _general_existence(model: StarBattery) -> jax.Array:
-    """Return the status that says whether the start relaxes: not without any dissipation."""
-    battery = (model.Gamma_down, model.Gamma_up, model.Gamma_z)
-    damped = _present(model.gamma_C, model.kappa, *battery) | bool(model.jumps)
-    own = bool(model.jumps) or bool(model.hamiltonian)
-    leaking = _present(model.kappa, model.Gamma_down, model.Gamma_up) | own
-    status = jnp.where(damped, Status.OK, Status.NO_DEPHASING)
-    status = jnp.where((model.F == 0) & ~leaking, Status.NO_DRIVE, status)
-    apart = (model.g == 0) & ~_present(model.Gamma_down, model.Gamma_up) & (not own)
-    return jnp.where(apart, Status.NO_COUPLING, status)
-
-
-def _general_nullity(model: StarBattery) -> jax.Array:
-    """Return dim ker L where the structure tells it: 1 with losses or a detuned battery, else 0.
-
-    With values that leave dephasing on battery resonance alone it is that of the exact solution.
-    """
-    leaking = _present(model.kappa, model.Gamma_down, model.Gamma_up)
-    mixing = _present(model.Gamma_z, model.Delta_B) & (model.gamma_C != 0) & (model.F != 0)
-    unique = (leaking | mixing) & (model.g != 0)
-    known = model.charger.levels == 2 and not model.jumps and not model.hamiltonian
-    return jnp.where(unique, 1, _nullity(model) if known else 0)
 
 
 @eqx.filter_jit
@@ -381,7 +333,7 @@ def _exact(model: StarBattery, rho0: jax.Array | None) -> SteadyState:
         ratio=ergotropy / energy,
         residual=_residual(model, ground, excited),
         smallest_eigenvalue=smallest,
-        nullity=_nullity(model),
+        nullity=nullspace.nullity_on_resonance(model),
         relaxation_time=jnp.exp(log_time),
         log_relaxation_time=log_time,
         error_estimate=None,
@@ -391,17 +343,6 @@ def _exact(model: StarBattery, rho0: jax.Array | None) -> SteadyState:
         method="exact",
         why="dephasing on battery resonance: solved sector by sector",
     )
-
-
-def _nullity(model: StarBattery) -> jax.Array:
-    """Return dim ker L from the structure: the commutant of H and |e><e| on battery resonance."""
-    N = model.N
-    without_drive = 2 * N + 2 - N % 2
-    without_coupling = (N + 1) ** 2 * jnp.where(model.F == 0, 2, 1)
-    # Without dephasing the commutant is that of H alone, whose 2N + 2 levels are distinct.
-    driven = jnp.where(model.gamma_C == 0, 2 * N + 2, N + 1)
-    nullity = jnp.where(model.F == 0, without_drive, driven)
-    return jnp.where(model.g == 0, without_coupling, nullity)
 
 
 def _residual(model: StarBattery, ground: jax.Array, excited: jax.Array) -> jax.Array:

@@ -116,7 +116,10 @@ def ramp(t, height, shape):
 
 def test_a_pulse_is_its_function_under_every_transform():
     ts = np.linspace(0, 3, 4)
-    make = lambda height, width: qb.Pulse(ramp, height, {"width": width})  # noqa: E731
+
+    def make(height, width):
+        return qb.Pulse(ramp, height, {"width": width})
+
     expected = 0.5 * np.tanh(ts / 2)
     np.testing.assert_allclose(jax.vmap(make(0.5, 2))(ts), expected, rtol=1e-15)
     value = jax.jit(lambda pulse, t: pulse(t))
