@@ -27,6 +27,60 @@ def jump(N, gamma):
     return math.sqrt(gamma) * qutip.tensor(EXCITED.proj(), qutip.qeye(N + 1))
 
 
+def spin_lowering(j):
+    """J_- of a spin j on the ladder that ascends."""
+    return qutip.Qobj(qutip.jmat(j, "-").full()[::-1, ::-1])
+
+
+LOWERING = {
+    "qubit": qutip.destroy(2),
+    "cavity": qutip.destroy(4),
+    "spin": spin_lowering(1),
+    "spin3/2": spin_lowering(1.5),
+}
+
+
+def general_model(
+    N,
+    F=0.5,
+    g=1.0,
+    gamma_C=1.0,
+    omega_B=1.0,
+    omega_C=None,
+    omega_d=None,
+    kappa=0.0,
+    nbar=0.0,
+    Gamma_down=0.0,
+    Gamma_up=0.0,
+    Gamma_z=0.0,
+    charger="qubit",
+    own=lambda low, c, lower, n: (0, []),
+):
+    """H in the frame of the drive and all jumps, with every term that the library has.
+
+    F may be a function of time. `own` makes more of both from the operators of charger and battery.
+    """
+    same, one = qutip.qeye(LOWERING[charger].shape[0]), qutip.qeye(N + 1)
+    low, c = (qutip.tensor(x, one) for x in (LOWERING[charger], qutip.num(same.shape[0])))
+    lower, n = (qutip.tensor(same, x) for x in (spin_lowering(N / 2), qutip.num(N + 1)))
+    omega_d = omega_B if omega_d is None else omega_d
+    omega_C = omega_B if omega_C is None else omega_C
+    coupling = g / math.sqrt(N) * low.dag() * lower
+    more, more_jumps = own(low, c, lower, n)
+    H = coupling + coupling.dag() + (omega_C - omega_d) * c + (omega_B - omega_d) * n + more
+    drive = low + low.dag()
+    jumps = [
+        math.sqrt(gamma_C) * c,
+        math.sqrt(kappa * (nbar + 1)) * low,
+        math.sqrt(kappa * nbar) * low.dag(),
+        math.sqrt(Gamma_down) * lower,
+        math.sqrt(Gamma_up) * lower.dag(),
+        math.sqrt(Gamma_z) * (n - N / 2),
+        *more_jumps,
+    ]
+    return [H, [drive, F]] if callable(F) else H + F * drive, jumps
+
+
 def qutip_states(N, F, g, gamma, ts, delta=0.0, rho0=None):
     """Solve the master equation of Eq. (2); shape (T, 2, N + 1, 2, N + 1)."""
     if rho0 is None:

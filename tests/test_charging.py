@@ -386,7 +386,7 @@ def test_gradients_of_sampled_times(definition):
         model = qb.StarBattery(N=2, F=x[0], gamma_C=x[1], kappa=x[2])
         return qb.charging_time(model, definition).log_tau
 
-    x, h = jnp.array([0.5, 0.3, 0.2]), 1e-4
+    x, h = jnp.array([0.5, 0.3, 0.2]), 1e-5
     compiled = jax.jit(log_tau)
     differences = [(compiled(x + e) - compiled(x - e)) / (2 * h) for e in h * jnp.eye(3)]
     np.testing.assert_allclose(jax.jit(jax.grad(log_tau))(x), differences, rtol=1e-6)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import qutip
-from helpers import mean_excitations, random_density, random_ket
+from helpers import LOWERING, general_model, mean_excitations, random_density, random_ket
 
 import qbjax as qb
 from qbjax import integrators
@@ -141,61 +141,22 @@ def test_the_propagator_reaches_very_long_times():
 # Against QuTiP
 
 
-def qutip_solve(model_terms, rho0, ts, d_c, N):
-    """mesolve with H (a Qobj or QobjEvo) and jumps; shape (T, d_c, N + 1, d_c, N + 1)."""
-    H, jumps = model_terms
+def qutip_solve(N, ts, charger="qubit", **given):
+    """mesolve from the empty state; shape (T, d_c, N + 1, d_c, N + 1)."""
+    H, jumps = general_model(N, charger=charger, **given)
+    d_c = LOWERING[charger].shape[0]
+    start = qutip.tensor(qutip.basis(d_c, 0), qutip.basis(N + 1, 0)).proj()
     options = {"atol": 1e-12, "rtol": 1e-10, "nsteps": 10**6, "method": "vern9", "max_step": 0.05}
     times = np.concatenate([[0.0], ts]) if ts[0] > 0 else ts
-    states = qutip.mesolve(H, rho0, times, jumps, options=options).states[-len(ts) :]
+    states = qutip.mesolve(H, start, times, jumps, options=options).states[-len(ts) :]
     return np.stack([s.full() for s in states]).reshape(-1, d_c, N + 1, d_c, N + 1)
 
 
-def pieces(N, lowering):
-    """Operators on charger (x) battery, from QuTiP."""
-    d_c = lowering.shape[0]
-    J_minus = qutip.Qobj(qutip.jmat(N / 2, "-").full()[::-1, ::-1])
-    n = qutip.num(N + 1)
-    one_c, one_b = qutip.qeye(d_c), qutip.qeye(N + 1)
-    return {
-        "s": qutip.tensor(lowering, one_b),
-        "c": qutip.tensor(qutip.num(d_c), one_b),
-        "J": qutip.tensor(one_c, J_minus),
-        "n": qutip.tensor(one_c, n),
-        "start": qutip.tensor(qutip.basis(d_c, 0), qutip.basis(N + 1, 0)).proj(),
-    }
-
-
-LOWERING = {
-    "qubit": (qb.qubit(), qutip.destroy(2)),
-    "cavity": (qb.cavity(4), qutip.destroy(4)),
-    "spin": (qb.spin(1), qutip.Qobj(np.diag([math.sqrt(2.0)] * 2, 1))),
-}
-
+CHARGERS = {"qubit": qb.qubit(), "cavity": qb.cavity(4), "spin": qb.spin(1)}
 GENERAL = {
     "losses": {"kappa": 0.3, "nbar": 0.4, "Gamma_down": 0.1, "Gamma_up": 0.05, "Gamma_z": 0.07},
     "detuned": {"omega_C": 1.3, "omega_d": 0.8, "kappa": 0.2},
 }
-
-
-def qutip_model(N, charger, F, g, gamma_C, parameters):
-    p = pieces(N, LOWERING[charger][1])
-    value = dict.fromkeys(("kappa", "nbar", "Gamma_down", "Gamma_up", "Gamma_z"), 0.0) | parameters
-    omega_d = parameters.get("omega_d", 1.0)
-    static = g / math.sqrt(N) * p["s"].dag() * p["J"]
-    static = static + static.dag()
-    static += (parameters.get("omega_C", 1.0) - omega_d) * p["c"] + (1 - omega_d) * p["n"]
-    J_z = p["n"] - N / 2
-    jumps = [
-        math.sqrt(gamma_C) * p["c"],
-        math.sqrt(value["kappa"] * (value["nbar"] + 1)) * p["s"],
-        math.sqrt(value["kappa"] * value["nbar"]) * p["s"].dag(),
-        math.sqrt(value["Gamma_down"]) * p["J"],
-        math.sqrt(value["Gamma_up"]) * p["J"].dag(),
-        math.sqrt(value["Gamma_z"]) * J_z,
-    ]
-    drive = p["s"] + p["s"].dag()
-    H = [static, [drive, F]] if callable(F) else static + F * drive
-    return (H, jumps), p["start"]
 
 
 @pytest.mark.parametrize(
@@ -212,10 +173,10 @@ def qutip_model(N, charger, F, g, gamma_C, parameters):
 def test_losses_detunings_and_chargers_against_qutip(case, charger):
     N, ts = 3, np.array([0.4, 2.0, 7.0])
     parameters = GENERAL[case]
-    problem, rho0 = qutip_model(N, charger, 0.3, 1.1, 0.4, parameters)
-    found = LOWERING[charger][0]
-    model = qb.StarBattery(N=N, F=0.3, g=1.1, gamma_C=0.4, charger=found, **parameters)
-    expected = qutip_solve(problem, rho0, ts, found.levels, N)
+    given = {"F": 0.3, "g": 1.1, "gamma_C": 0.4, **parameters}
+    found = CHARGERS[charger]
+    model = qb.StarBattery(N=N, charger=found, **given)
+    expected = qutip_solve(N, ts, charger, **given)
     with warnings.catch_warnings():
         # The cavity is cut as low in both.
         warnings.simplefilter("ignore")
@@ -249,8 +210,7 @@ def envelope_numpy(t):
 @pytest.mark.parametrize("method", ["dopri8", slow("tsit5"), slow("kvaerno5")])
 def test_pulses_against_qutip(method):
     N, ts = 3, np.array([0.0, 0.7, 2.0, 6.0])
-    problem, rho0 = qutip_model(N, "qubit", envelope_numpy, 1.0, 0.4, {"kappa": 0.2})
-    expected = qutip_solve(problem, rho0, ts, 2, N)
+    expected = qutip_solve(N, ts, F=envelope_numpy, gamma_C=0.4, kappa=0.2)
     model = qb.StarBattery(N=N, F=qb.Pulse(envelope, 0.8, 0.9), gamma_C=0.4, kappa=0.2)
     traj = qb.evolve(model, ts, save=("rho", "power"), method=method)
     np.testing.assert_allclose(traj.rho, expected, rtol=0, atol=1e-7)

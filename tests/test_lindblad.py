@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import qutip
+from helpers import general_model, spin_lowering
 
 import qbjax as qb
 from qbjax import lindblad
@@ -27,10 +28,10 @@ EVERYTHING = {
     "Gamma_z": 0.11,
 }
 CHARGERS = {
-    "qubit": (qb.qubit(), qutip.destroy(2)),
-    "cavity4": (qb.cavity(4), qutip.destroy(4)),
-    "spin1": (qb.spin(1), qutip.Qobj(qutip.jmat(1, "-").full()[::-1, ::-1])),
-    "spin3/2": (qb.spin(1.5), qutip.Qobj(qutip.jmat(1.5, "-").full()[::-1, ::-1])),
+    "qubit": qb.qubit(),
+    "cavity": qb.cavity(4),
+    "spin": qb.spin(1),
+    "spin3/2": qb.spin(1.5),
 }
 LOWER = qb.qubit().lowering
 SIGMA_Y = np.array([[0, 1j], [-1j, 0]])
@@ -42,76 +43,33 @@ TWISTED = (
 COLLECTIVE = qb.Jump(0.3, qb.Term(1.0, LOWER), qb.Term(0.7, battery=qb.J_minus))
 
 
-def ladder(N):
-    """J_-, J_z and n of the ladder that ascends."""
-    lower = qutip.Qobj(qutip.jmat(N / 2, "-").full()[::-1, ::-1])
-    n = qutip.num(N + 1)
-    return lower, n - N / 2, n
-
-
-def reference(
-    N,
-    F=0.5,
-    g=1.3,
-    gamma_C=0.6,
-    omega_B=1.0,
-    omega_C=None,
-    omega_d=None,
-    kappa=0.0,
-    nbar=0.0,
-    Gamma_down=0.0,
-    Gamma_up=0.0,
-    Gamma_z=0.0,
-    charger="qubit",
-    own=lambda a, c, one, lower, n: (0, []),
-):
+def reference(N, **given):
     """The Liouvillian of QuTiP, brought to row-major vec(rho), with H and the jumps."""
-    low = CHARGERS[charger][1]
-    levels = low.shape[0]
-    lower, J_z, n = ladder(N)
-    one, c = qutip.qeye(N + 1), qutip.num(levels)
-    same = qutip.qeye(levels)
-    drive = omega_B if omega_d is None else omega_d
-    coupling = qutip.tensor(low.dag(), F * one + g / math.sqrt(N) * lower)
-    H = coupling + coupling.dag() + (omega_B - drive) * qutip.tensor(same, n)
-    H += ((omega_B if omega_C is None else omega_C) - drive) * qutip.tensor(c, one)
-    jumps = [
-        math.sqrt(gamma_C) * qutip.tensor(c, one),
-        math.sqrt(kappa * (nbar + 1)) * qutip.tensor(low, one),
-        math.sqrt(kappa * nbar) * qutip.tensor(low.dag(), one),
-        math.sqrt(Gamma_down) * qutip.tensor(same, lower),
-        math.sqrt(Gamma_up) * qutip.tensor(same, lower.dag()),
-        math.sqrt(Gamma_z) * qutip.tensor(same, J_z),
-    ]
-    more, more_jumps = own(low, c, one, lower, n)
-    H, jumps = H + more, jumps + more_jumps
-    d = levels * (N + 1)
+    H, jumps = general_model(N, **given)
+    d = H.shape[0]
     L = qutip.liouvillian(H, jumps).full().reshape(d, d, d, d)
     return L.transpose(1, 0, 3, 2).reshape(d * d, d * d), H.full(), [j.full() for j in jumps]
 
 
-def own_twisted(low, c, one, lower, n):
-    part = (0.3 + 0.2j) * qutip.tensor(low, lower.dag())
-    shifted = n - (one.shape[0] - 1) / 2
-    return part + part.dag() + 0.25 * qutip.tensor(qutip.num(2), shifted), []
+def own_twisted(low, c, lower, n):
+    part = (0.3 + 0.2j) * low * lower.dag()
+    J_z = n - n.full().real.max() / 2
+    return part + part.dag() + 0.25 * c * J_z, []
 
 
-def own_collective(low, c, one, lower, n):
-    jump = qutip.tensor(low, one) + 0.7 * qutip.tensor(qutip.qeye(2), lower)
-    return 0, [math.sqrt(0.3) * jump]
+def own_collective(low, c, lower, n):
+    return 0, [math.sqrt(0.3) * (low + 0.7 * lower)]
 
 
-def own_matrices(low, c, one, lower, n):
+def own_matrices(low, c, lower, n):
     """A charger matrix that is imaginary, a battery matrix that is complex, and sigma_y."""
     sigma_y = 1j * (low - low.dag())
-    field = qutip.tensor(qutip.qeye(2), 0.2j * (lower - lower.dag()))
-    return 0.4 * qutip.tensor(sigma_y, one) + field, [
-        math.sqrt(0.2) * qutip.tensor(sigma_y, 0.5j * lower * lower + n)
-    ]
+    field = 0.2j * (lower - lower.dag())
+    return 0.4 * sigma_y + field, [math.sqrt(0.2) * sigma_y * (0.5j * lower * lower + n)]
 
 
 def matrices(N):
-    lower, _, n = (x.full() for x in ladder(N))
+    lower, n = spin_lowering(N / 2).full(), np.diag(np.arange(N + 1.0))
     return {
         "hamiltonian": (
             qb.Term(0.4, SIGMA_Y),
@@ -136,9 +94,9 @@ CASES = {
     "battery pumped": {"Gamma_up": 0.3},
     "battery dephased": {"Gamma_z": 0.3},
     "all": EVERYTHING,
-    "cavity": {"charger": "cavity4"},
-    "cavity, all": {"charger": "cavity4", **EVERYTHING},
-    "spin 1": {"charger": "spin1", **EVERYTHING},
+    "cavity": {"charger": "cavity"},
+    "cavity, all": {"charger": "cavity", **EVERYTHING},
+    "spin 1": {"charger": "spin", **EVERYTHING},
     "spin 3/2": {"charger": "spin3/2", **EVERYTHING},
     "own hamiltonian": {"hamiltonian": TWISTED, "own": own_twisted},
     "own jump": {"jumps": COLLECTIVE, "own": own_collective},
@@ -155,7 +113,7 @@ def case(name, N=2, N_max=None):
         own = matrices(N)
     expected = reference(N, **given)
     given.pop("own", None)
-    charger = CHARGERS[given.pop("charger", "qubit")][0]
+    charger = CHARGERS[given.pop("charger", "qubit")]
     return qb.StarBattery(N=N, N_max=N_max, charger=charger, **given, **own), expected
 
 

@@ -9,57 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import qutip
-from helpers import ergotropy_2N, pad_state, random_density, random_ket
+from helpers import ergotropy_2N, general_model, pad_state, random_density, random_ket
 
 import qbjax as qb
 
 METHODS = ("direct", "iterative")
 LOWER = qb.qubit().lowering
-CHARGERS = {
-    "qubit": (qb.qubit(), qutip.destroy(2)),
-    "cavity": (qb.cavity(4), qutip.destroy(4)),
-    "spin": (qb.spin(1), qutip.Qobj(qutip.jmat(1, "-").full()[::-1, ::-1])),
-}
-
-
-def qutip_model(
-    N,
-    F=0.5,
-    g=1.0,
-    gamma_C=1.0,
-    omega_C=1.0,
-    omega_d=1.0,
-    kappa=0.0,
-    nbar=0.0,
-    Gamma_down=0.0,
-    Gamma_up=0.0,
-    Gamma_z=0.0,
-    charger="qubit",
-    own=lambda low, lower: (0, []),
-):
-    """Return H and the jumps for omega_B = 1; `own` makes more of both from sigma^- and J_-."""
-    low = CHARGERS[charger][1]
-    lower = qutip.Qobj(qutip.jmat(N / 2, "-").full()[::-1, ::-1])
-    same, one = qutip.qeye(low.shape[0]), qutip.qeye(N + 1)
-    c, n = qutip.tensor(qutip.num(low.shape[0]), one), qutip.tensor(same, qutip.num(N + 1))
-    low, lower = qutip.tensor(low, one), qutip.tensor(same, lower)
-    half = low.dag() * (F + g / math.sqrt(N) * lower)
-    H = half + half.dag() + (omega_C - omega_d) * c + (1 - omega_d) * n
-    jumps = [
-        math.sqrt(gamma_C) * c,
-        math.sqrt(kappa * (nbar + 1)) * low,
-        math.sqrt(kappa * nbar) * low.dag(),
-        math.sqrt(Gamma_down) * lower,
-        math.sqrt(Gamma_up) * lower.dag(),
-        math.sqrt(Gamma_z) * (n - N / 2),
-    ]
-    more, more_jumps = own(low, lower)
-    return H + more, [jump for jump in jumps + more_jumps if jump.norm() > 0]
+CHARGERS = {"qubit": qb.qubit(), "cavity": qb.cavity(4), "spin": qb.spin(1)}
 
 
 def qutip_steady(N, **given):
     """QuTiP's steady state, shape (d_c, N + 1, d_c, N + 1), by sparse elimination."""
-    H, jumps = qutip_model(N, **given)
+    H, jumps = general_model(N, **given)
+    jumps = [jump for jump in jumps if jump.norm() > 0]
     L = qutip.liouvillian(H, jumps).to("CSR")
     rho = qutip.steadystate(L, method="direct", solver="spsolve")
     d_c = H.dims[0][0]
@@ -75,7 +37,7 @@ def figures(rho, N):
 
 def slowest_rate(N, **given):
     """The smallest rate above the null space's, from the dense spectrum."""
-    rates = -np.linalg.eigvals(qutip.liouvillian(*qutip_model(N, **given)).full()).real
+    rates = -np.linalg.eigvals(qutip.liouvillian(*general_model(N, **given)).full()).real
     return np.min(rates[rates > 1e-10])
 
 
@@ -348,13 +310,13 @@ def test_direct_keeps_what_dephasing_conserves_and_its_derivatives():
 # Terms of one's own, other chargers, and the arguments
 
 
-def own(low, lower):
+def own(low, c, lower, n):
     field = 0.1 * (lower + lower.dag()) + 0.2j * (low * lower.dag() - low.dag() * lower)
     return field, [math.sqrt(0.3) * (low + 0.7 * lower)]
 
 
 def own_model(N, charger, **given):
-    low = CHARGERS[charger][0].lowering
+    low = CHARGERS[charger].lowering
     field = (
         qb.Term(0.1, battery=qb.J_minus),
         qb.Term(0.1, battery=qb.J_plus),
@@ -362,9 +324,7 @@ def own_model(N, charger, **given):
         qb.Term(-0.2j, low.T, qb.J_minus),
     )
     jump = qb.Jump(0.3, qb.Term(1.0, low), qb.Term(0.7, battery=qb.J_minus))
-    return qb.StarBattery(
-        N, charger=CHARGERS[charger][0], hamiltonian=field, jumps=(jump,), **given
-    )
+    return qb.StarBattery(N, charger=CHARGERS[charger], hamiltonian=field, jumps=(jump,), **given)
 
 
 def check_own(N, charger, method, F=0.3):
