@@ -98,9 +98,12 @@ def require_choice(value: str, name: str, choices: tuple[str, ...]) -> None:
         raise ArgumentError(f'Argument `{name}` must be one of {listed}, but is "{value}".')
 
 
-def raise_unless_ok(status: Any) -> None:
-    """Raise `SolveError` with the reason of the worst status; traced statuses pass."""
+def raise_unless_ok(status: Any, advice: str = "") -> None:
+    """Raise `SolveError` with the reason of the worst status; traced statuses pass.
+
+    `advice` says what to do where it is `NOT_CONVERGED`.
+    """
     if is_concrete(status):
         worst = Status(int(np.max(np.asarray(status))))
         if worst is not Status.OK:
-            raise SolveError(worst.reason)
+            raise SolveError(worst.reason + advice * (worst is Status.NOT_CONVERGED))

@@ -39,14 +39,17 @@ def nullity(model: StarBattery) -> jax.Array:
 
 
 def nullity_on_resonance(model: StarBattery) -> jax.Array:
-    """Return the dimension of the commutant of H and |e><e| on battery resonance."""
+    """Return the dimension of the commutant of H and |e><e| on battery resonance; 0 if not known.
+
+    Without dephasing it is that of H alone, whose 2N + 2 levels are distinct where F g != 0.
+    """
     N = model.N
     without_drive = 2 * N + 2 - N % 2
     without_coupling = (N + 1) ** 2 * jnp.where(model.F == 0, 2, 1)
-    # Without dephasing the commutant is that of H alone, whose 2N + 2 levels are distinct.
-    driven = jnp.where(model.gamma_C == 0, 2 * N + 2, N + 1)
-    dimension = jnp.where(model.F == 0, without_drive, driven)
-    return jnp.where(model.g == 0, without_coupling, dimension)
+    dimension = jnp.where(model.F == 0, without_drive, N + 1)
+    dimension = jnp.where(model.g == 0, without_coupling, dimension)
+    undamped = jnp.where((model.F == 0) | (model.g == 0), 0, 2 * N + 2)
+    return jnp.where(model.gamma_C == 0, undamped, dimension)
 
 
 def has_own_terms(model: StarBattery) -> bool:

@@ -28,6 +28,11 @@ METHODS = ("exact", "direct", "iterative")
 # "auto" solves directly where elimination takes at most so many operations: N = 18 for a qubit.
 _DIRECT = 1e7
 
+_ADVICE = (
+    "; see error_estimate with throw=False. Raise tolerance, choose another method, or ask for the "
+    "state at a stated time"
+)
+
 
 class SteadyState(eqx.Module):
     """The state that charging settles in, its figures of merit, and the evidence.
@@ -55,9 +60,9 @@ class SteadyState(eqx.Module):
         of g, and its natural logarithm, which stays finite where the time overflows. The empty
         battery occupies every sector; of a `rho0`, what is below 1e-13 does not count. NaN where
         the rate hangs on splittings of singular values that rounding has lost. Direct and
-        iterative: an estimate of 1 / (slowest rate) by inverse iteration, direct within a factor of
-        2 mostly, iterative short by up to 10; infinite where none was found. NaN for the state at
-        a stated time.
+        iterative: a lower bound of the norm of L^-1 on what decays, by inverse iteration, close to
+        1 / (slowest rate); in comparisons direct was within a factor of 2 mostly, iterative short
+        by up to 5; infinite where none was found. NaN for the state at a stated time.
     error_estimate
         The Hilbert-Schmidt norm of L rho times the relaxation time; None for the exact solution.
     iterations
@@ -171,7 +176,7 @@ def steady_state(
             shared = lindblad.stored_start(model, rho0), tolerance, chosen, why
             result = map_batch(_general, model, *shared, threads=True)
     if throw:
-        raise_unless_ok(result.status)
+        raise_unless_ok(result.status, _ADVICE)
     return result
 
 

@@ -1,0 +1,60 @@
+"""What the structure says of the null space, against null spaces counted densely."""
+
+import itertools
+
+import numpy as np
+import pytest
+import qutip
+from helpers import general_model
+
+import qbjax as qb
+from qbjax import nullspace
+
+RATES = ("kappa", "nbar", "Gamma_down", "Gamma_up", "Gamma_z")
+OFF = dict.fromkeys(RATES, 0.0)
+VALUES = [
+    OFF,
+    OFF | {"kappa": 0.3},
+    OFF | {"kappa": 0.3, "nbar": 0.4},
+    OFF | {"Gamma_down": 0.2},
+    OFF | {"Gamma_up": 0.2},
+    OFF | {"Gamma_z": 0.4},
+    OFF | {"omega_d": 0.7},
+    OFF | {"omega_d": 0.7, "Gamma_z": 0.4},
+    OFF | {"omega_C": 1.4},
+]
+
+
+def counted(N, **given):
+    """dim ker L; here no rate is small."""
+    L = qutip.liouvillian(*general_model(N, **given)).full()
+    singular = np.linalg.svd(L, compute_uv=False)
+    assert not np.any((singular > 1e-12) & (singular < 1e-6))
+    return np.sum(singular < 1e-12)
+
+
+@pytest.mark.parametrize("values", VALUES, ids=lambda v: ", ".join(k for k in v if v[k]) or "none")
+def test_what_is_told_is_what_is_counted(values):
+    told = 0
+    for N, F, g, gamma_C in itertools.product((1, 2, 3), (0.0, 0.6), (0.0, 1.1), (0.0, 0.8)):
+        given = {"F": F, "g": g, "gamma_C": gamma_C, **values}
+        found = int(nullspace.nullity(qb.StarBattery(N, **given)))
+        told += found != 0
+        assert found in (0, counted(N, **given)), given
+    # Of 24 combinations at least those with drive, coupling and dephasing.
+    assert told >= 3
+
+
+def test_what_is_unique_is_told():
+    for values in VALUES[1:8]:
+        model = qb.StarBattery(2, 0.6, 1.1, 0.8, **values)
+        assert nullspace.nullity(model) == 1
+
+
+def test_terms_of_ones_own_and_other_chargers_are_not_known():
+    field = qb.Term(0.2, battery=qb.J_z)
+    for model in (
+        qb.StarBattery(2, 0.6, hamiltonian=(field,)),
+        qb.StarBattery(2, 0.6, charger=qb.cavity(3)),
+    ):
+        assert nullspace.nullity(model) == 0
