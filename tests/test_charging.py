@@ -151,12 +151,9 @@ def followed_branch(N, F, gammas):
 
 @pytest.mark.parametrize(
     ("N", "F"),
-    [
-        (4, 0.5),
-        pytest.param(1, 0.5, marks=pytest.mark.slow),
-        pytest.param(6, 10.0, marks=pytest.mark.slow),
-    ],
+    [(4, 0.5), (1, 0.5), (6, 10.0)],
 )
+@pytest.mark.slow
 def test_optimal_dephasing_of_the_fit_against_a_scan(N, F):
     best = qb.optimal_dephasing(qb.StarBattery(N=N, F=F))
     assert best.converged

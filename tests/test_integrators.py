@@ -324,6 +324,7 @@ def test_a_step_that_is_too_long_is_flagged():
     assert np.all(np.isfinite(traj.energy))
 
 
+@pytest.mark.slow
 def test_a_cut_that_is_too_low_is_flagged():
     def solve(levels, F):
         model = qb.StarBattery(N=2, F=F, kappa=0.5, charger=qb.cavity(levels))
@@ -386,7 +387,7 @@ POINT = jnp.array([0.9, 1.1, 1.0, 0.4, 1.2, 1.4, 0.9, 0.3, 0.2, 0.15, 0.1])
 
 
 @pytest.mark.parametrize(
-    "method", ["chebyshev", "propagator", "dopri8", slow("tsit5"), slow("kvaerno5")]
+    "method", ["chebyshev", "propagator", slow("dopri8"), slow("tsit5"), slow("kvaerno5")]
 )
 def test_gradients_in_both_directions_and_by_differences(method):
     reverse = jax.jit(jax.grad(functools.partial(loss, method=method, gradient="reverse")))(POINT)
@@ -400,7 +401,8 @@ def test_gradients_in_both_directions_and_by_differences(method):
     assert np.all(np.abs(reverse) > 1e-3)
 
 
-@pytest.mark.parametrize("method", ["chebyshev", slow("dopri8")])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["chebyshev", "dopri8"])
 def test_the_derivative_with_respect_to_a_time_is_the_power(method):
     model = qb.StarBattery(N=2, F=0.5, kappa=0.1)
 

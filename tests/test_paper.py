@@ -93,6 +93,7 @@ def test_limit_of_large_n(F_over_g, limit):
     assert laws.deficit_limit(F_over_g) == pytest.approx(limit, abs=5e-5)
 
 
+@pytest.mark.slow
 def test_extended_range_in_groups_is_one_by_one():
     sizes = [1, 2, 15, 20, 70, 80]
     columns = over_grid(extended_ratio._solve, [0.5, 10.0], sizes)

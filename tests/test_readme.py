@@ -35,6 +35,7 @@ def blocks(language):
     return [match for match in BLOCK.finditer(README) if match[1] == language]
 
 
+@pytest.mark.slow
 def test_python_blocks_print_what_the_readme_says():
     namespace = {}
     for block in blocks("python"):
@@ -84,7 +85,14 @@ def test_version_of_the_picture_is_known():
     assert f"qbjax {qbjax.__version__}" in README
 
 
-@pytest.mark.parametrize("name", ["qbjax", *MODULES])
+# Their examples take long to compile.
+HEAVY = {f"qbjax.{m}" for m in ("charging", "dephasing", "optimize", "trial", "paper.reproduction")}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["qbjax", *(pytest.param(m, marks=[pytest.mark.slow] * (m in HEAVY)) for m in MODULES)],
+)
 def test_docstring_examples(name):
     module = importlib.import_module(name)
     assert doctest.testmod(module).failed == 0

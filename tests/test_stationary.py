@@ -291,6 +291,7 @@ def check_exact(points, states):
         check_evidence(ss)
 
 
+@pytest.mark.slow
 def test_direct_keeps_what_dephasing_conserves_and_its_derivatives():
     names = ("F", "g", "gamma_C")
     moved = [ALONE, *differences(ALONE, names)]
@@ -347,6 +348,7 @@ def check_own(N, charger, method, F=0.3):
     return model
 
 
+@pytest.mark.slow
 def test_a_cavity_and_terms_of_its_own_and_a_cut_that_is_too_low():
     model = check_own(2, "cavity", "direct")
     with pytest.raises(qb.SolveError, match="give the charger more levels"):
