@@ -73,8 +73,8 @@ _REASONS = {
         "give the charger more levels"
     ),
     Status.NOT_UNIQUE: (
-        "the values leave several stationary states, so that the iteration cannot tell which one "
-        'the start reaches: leave out (None) what is zero, or take method="direct"'
+        "the values leave several stationary states, or may do so, and the iteration cannot tell "
+        'which one the start reaches: leave out (None) what is zero, or take method="direct"'
     ),
 }
 

@@ -211,8 +211,6 @@ def _charger(text: str) -> Charger:
 
 def _steady_state(options: argparse.Namespace) -> Result:
     given = _given(options, _STEADY_OPTIONS)
-    time = given.get("time", 0.0)
-    require(math.isfinite(time) and time >= 0, "time", "finite and not negative", time)
     return _fields(qb.steady_state(_model(options), **given), without=("rho", "battery"))
 
 

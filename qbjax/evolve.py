@@ -74,8 +74,8 @@ def evolve(
     tolerance
         Largest `error_estimate`/(N omega_B) that is not flagged. The host also warns.
     gradient
-        The direction of derivatives through an integrator: "reverse" (`jax.grad`, `jax.jacrev`) or
-        "forward" (`jax.jvp`, `jax.jacfwd`). The other methods take both.
+        The direction of derivatives through "chebyshev" and the integrators: "reverse" (`jax.grad`,
+        `jax.jacrev`) or "forward" (`jax.jvp`, `jax.jacfwd`). "exact" and "propagator" take both.
     max_steps
         Where an integrator gives up.
     progress
@@ -110,7 +110,13 @@ def evolve(
     """
     model = sectors.without_idle_drive(model)
     times = _checked_times(ts)
+    by_name = observables is None or isinstance(observables, Mapping)
+    require(by_name, "observables", "a dictionary of functions", type(observables).__name__)
     functions = tuple(sorted((observables or {}).items()))
+    errors = _tolerances(rtol, atol)
+    if is_concrete(tolerance):
+        good = np.ndim(tolerance) == 0 and np.asarray(tolerance) > 0
+        require(good, "tolerance", "one positive number", tolerance)
     _check_choices(method, save, functions, gradient, max_steps)
     chosen, why = _choose(model, method)
     observe = Observe(tuple(save), functions)
@@ -122,7 +128,7 @@ def evolve(
         stored = lindblad.stored_start(model, rho0)
         _check_method(model, chosen, stored.size, step)
         options = Options(
-            *_tolerances(rtol, atol),
+            *errors,
             jnp.asarray(tolerance, float),
             None if step is None else jnp.asarray(step, float),
             observe,
@@ -157,6 +163,7 @@ def _check_choices(
     method: str, save: tuple[str, ...], functions: Any, gradient: str, max_steps: int
 ) -> None:
     require_choice(method, "method", ("auto", *METHODS))
+    require(not isinstance(save, str), "save", "a tuple of names", save)
     for name in save:
         require_choice(name, "save", OBSERVABLES)
     for _, function in functions:

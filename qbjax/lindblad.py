@@ -298,8 +298,8 @@ def _dense(generator: Generator, operator: Operator) -> jax.Array:
 def spectral_box(generator: Generator) -> tuple[jax.Array, jax.Array]:
     """Return bounds (decay, width): eigenvalues of L lie in [-decay, 0] x i [-width, width].
 
-    They are bounds of the numerical range of L, whose real part has the jumps alone. Its imaginary
-    part has the differences of eigenvalues of H, and what the jumps X -> L X L^dagger bring that
+    The real parts come from the jumps alone. The imaginary ones are bounded by the numerical range,
+    which has the differences of eigenvalues of H, and what the jumps X -> L X L^dagger bring that
     is not self-adjoint: nothing where L is Hermitian. Norms are bounded by Gershgorin's discs.
     """
     drift = generator.drift

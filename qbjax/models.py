@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 from qbjax.chargers import Charger, qubit
 from qbjax.checks import is_concrete, require, require_choice
 from qbjax.dicke import lowering_elements
-from qbjax.pulses import at_time, is_pulse
+from qbjax.pulses import PiecewiseConstant, at_time, is_pulse
 from qbjax.terms import J_minus, J_plus, J_z, Jump, Term, excitations, total
 
 Parameter = Any  # an array, or a Pulse or PiecewiseConstant
@@ -153,15 +153,15 @@ class StarBattery(eqx.Module):
             "Gamma_up": Gamma_up,
             "Gamma_z": Gamma_z,
         }
+        for name in ("F", "g", "gamma_C", "omega_B"):
+            require(named[name] is not None, name, "given", "None")
         arrays = {k: _real(k, v) for k, v in named.items() if v is not None and not is_pulse(v)}
-        for name in _RATES & arrays.keys():
-            _check_range(name, arrays[name], strict=False)
+        for name in _RATES & named.keys():
+            _check_range(name, arrays.get(name, named[name]), strict=False)
         _check_range("omega_B", arrays["omega_B"], strict=True)
         own = _own(hamiltonian, "hamiltonian", Term), _own(jumps, "jumps", Jump)
         factors = [factor for term in (*own[0], *own[1]) for factor in _factors(term)]
-        shape = jnp.broadcast_shapes(
-            jnp.shape(N), *(jnp.shape(array) for array in (*arrays.values(), *factors))
-        )
+        shape = _common_shape({"N": N, **arrays}, factors)
         self.N = jnp.broadcast_to(jnp.asarray(N), shape)
         for name, value in named.items():
             if name in arrays:
@@ -173,11 +173,12 @@ class StarBattery(eqx.Module):
         _check_terms(self, "hamiltonian", self.hamiltonian)
         for jump in self.jumps:
             _check_terms(self, "jumps", jump.terms)
-        skewness = over_batch(_skewness, self)
-        if is_concrete(skewness):
-            wanted = "Hermitian (add the conjugate of each term that is not)"
-            found = f"off by {np.max(skewness):.3g} of its size"
-            require(skewness <= 1e-12, "hamiltonian", wanted, found)
+        for t in _probing_times(self.hamiltonian):
+            skewness = over_batch(_skewness, self, t)
+            if is_concrete(skewness):
+                wanted = "Hermitian (add the conjugate of each term that is not)"
+                found = f"off by {np.max(skewness):.3g} of its size"
+                require(skewness <= 1e-12, "hamiltonian", wanted, found)
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
@@ -276,6 +277,19 @@ def over_batch(solve: Callable[..., Any], model: StarBattery, *shared: Any) -> A
 _RATES = {"gamma_C", "kappa", "nbar", "Gamma_down", "Gamma_up", "Gamma_z"}
 
 
+def _common_shape(named: dict[str, Any], factors: list[Any]) -> tuple[int, ...]:
+    """Return the shape of the batch, or refuse the parameter that does not fit those before it."""
+    shape: tuple[int, ...] = ()
+    for name, value in [*named.items(), *(("hamiltonian or jumps", factor) for factor in factors)]:
+        fits = all(
+            1 in pair or pair[0] == pair[1]
+            for pair in zip(shape[::-1], jnp.shape(value)[::-1], strict=False)
+        )
+        require(fits, name, f"of a shape that goes with {shape}", f"of shape {jnp.shape(value)}")
+        shape = jnp.broadcast_shapes(shape, jnp.shape(value))
+    return shape
+
+
 def _own(terms: Any, name: str, kind: type) -> tuple[Any, ...]:
     """Return terms of the user's own as a tuple; a single one stands for itself."""
     found = tuple(terms) if isinstance(terms, tuple | list) else (terms,)
@@ -316,12 +330,20 @@ def _check_terms(model: StarBattery, name: str, found: tuple[Term, ...]) -> None
             require(set(sizes) <= {levels}, name, f"terms with {words}", size)
 
 
-def _skewness(model: StarBattery) -> jax.Array:
+def _probing_times(terms: tuple[Term, ...]) -> list[ArrayLike]:
+    """Return times that tell what terms are: some for pulses, and one in each of their pieces."""
+    pulses = [term.coefficient for term in terms if is_pulse(term.coefficient)]
+    pieces = [pulse.times for pulse in pulses if isinstance(pulse, PiecewiseConstant)]
+    # Times of no meaning, at which no pulse vanishes but by accident.
+    return [0.0, *((0.7317, 5.213) if pulses else ()), *(t for p in pieces for t in p.ravel())]
+
+
+def _skewness(model: StarBattery, t: ArrayLike) -> jax.Array:
     """Return how far the model's own Hamiltonian is from Hermitian, as a share of it."""
     if not model.hamiltonian:
         return jnp.zeros(())
     shape = (model.charger.levels, model.N, model.levels)
-    adjoint = total(model.hamiltonian, 0.0, *shape).adjoint
+    adjoint = total(model.hamiltonian, t, *shape).adjoint
     # The adjoint of the adjoint has nothing left beyond the ladder's ends.
     skew = adjoint + adjoint.adjoint.scaled(-1.0)
     sizes = []
@@ -357,8 +379,11 @@ def _real(name: str, value: ArrayLike) -> jax.Array:
     return array
 
 
-def _check_range(name: str, array: jax.Array, *, strict: bool) -> None:
-    if is_concrete(array):
+def _check_range(name: str, array: Any, *, strict: bool) -> None:
+    """Refuse what is out of range, of the values of a piecewise constant pulse, too."""
+    if isinstance(array, PiecewiseConstant):
+        array = array.values
+    if array is not None and not is_pulse(array) and is_concrete(array):
         values = np.asarray(array)
         ok = values > 0 if strict else values >= 0
         require(ok, name, "positive" if strict else "not negative", array)

@@ -1,4 +1,4 @@
-"""What is stationary under a model, told from its structure.
+"""What is stationary under a model, told from its structure and its values.
 
 It is never told by counting small singular values: the slowest rates are as small.
 """
@@ -12,29 +12,50 @@ from qbjax.checks import Status
 from qbjax.models import StarBattery
 
 
+def promises_one(model: StarBattery) -> bool:
+    """Tell whether the structure has a term that, unless it is zero, leaves one stationary state.
+
+    Nothing is known of terms of the user's own.
+    """
+    rates = (model.kappa, model.Gamma_down, model.Gamma_up, model.Gamma_z)
+    return any(part is not None for part in (*rates, model.omega_d))
+
+
+def has_own_terms(model: StarBattery) -> bool:
+    """Tell whether the user added terms."""
+    return bool(model.jumps) or bool(model.hamiltonian)
+
+
 def existence(model: StarBattery) -> jax.Array:
     """Return the status that says whether the start relaxes: not without any dissipation."""
-    own = has_own_terms(model)
-    battery = (model.Gamma_down, model.Gamma_up, model.Gamma_z)
-    damped = _present(model.gamma_C, model.kappa, *battery) | bool(model.jumps)
-    leaking = _present(model.kappa, model.Gamma_down, model.Gamma_up) | own
+    jumping = _present(*(jump.rate for jump in model.jumps))
+    own = jumping | bool(model.hamiltonian)
+    battery = _present(model.Gamma_down, model.Gamma_up)
+    charger = _present(model.gamma_C, model.kappa)
+    damped = charger | battery | _present(model.Gamma_z) | jumping
     status = jnp.where(damped, Status.OK, Status.NO_DEPHASING)
+    leaking = battery | _present(model.kappa) | own
     status = jnp.where((model.F == 0) & ~leaking, Status.NO_DRIVE, status)
-    apart = (model.g == 0) & ~_present(model.Gamma_down, model.Gamma_up) & (not own)
+    # Apart from the battery, a charger that is driven settles by its own damping only.
+    apart = (model.g == 0) & ~own & ~(battery & (charger | (model.F == 0)))
     return jnp.where(apart, Status.NO_COUPLING, status)
 
 
 def nullity(model: StarBattery) -> jax.Array:
-    """Return dim ker L where the structure tells it, else 0.
+    """Return dim ker L where structure and values tell it, else 0.
 
     It is 1 with losses or a detuned or dephased battery that drive and coupling reach, and that of
-    `nullity_on_resonance` where the values leave a qubit's dephasing alone.
+    `nullity_on_resonance` where the values leave a qubit's dephasing alone. It is not known of a
+    model that depends on time or has terms of the user's own.
     """
+    if has_own_terms(model) or model.depends_on_time:
+        return jnp.zeros((), int)
     leaking = _present(model.kappa, model.Gamma_down, model.Gamma_up)
-    mixing = _present(model.Gamma_z, model.Delta_B)
-    driven = (model.gamma_C != 0) & (model.F != 0)
-    unique = (leaking | (mixing & driven)) & (model.g != 0)
-    known = ~(leaking | mixing) & (model.charger.levels == 2 and not has_own_terms(model))
+    detuned = _present(model.Delta_B)
+    dephased = _present(model.Gamma_z)
+    mixing = (dephased | (detuned & (model.gamma_C != 0))) & (model.F != 0)
+    unique = (leaking | mixing) & (model.g != 0)
+    known = ~(leaking | detuned | dephased) & (model.charger.levels == 2)
     return jnp.where(unique, 1, jnp.where(known, nullity_on_resonance(model), 0))
 
 
@@ -50,11 +71,6 @@ def nullity_on_resonance(model: StarBattery) -> jax.Array:
     dimension = jnp.where(model.g == 0, without_coupling, dimension)
     undamped = jnp.where((model.F == 0) | (model.g == 0), 0, 2 * N + 2)
     return jnp.where(model.gamma_C == 0, undamped, dimension)
-
-
-def has_own_terms(model: StarBattery) -> bool:
-    """Tell whether the user added terms, of which nothing is known."""
-    return bool(model.jumps) or bool(model.hamiltonian)
 
 
 def _present(*rates: Any) -> jax.Array:

@@ -88,7 +88,10 @@ class PiecewiseConstant(eqx.Module):
         shape = f"of shape ({self.times.size + 1},), one more than times"
         require(fits, "values", shape, f"of shape {self.values.shape}")
         if is_concrete(self.times):
-            require(np.all(np.diff(np.asarray(self.times)) > 0), "times", "increasing", times)
+            increasing = np.all(np.diff(np.asarray(self.times)) > 0)
+            require(increasing and np.all(np.isfinite(times)), "times", "increasing", times)
+        if is_concrete(self.values):
+            require(np.isfinite(np.asarray(self.values)), "values", "finite", values)
 
     def __call__(self, t: ArrayLike) -> jax.Array:
         """Return the value at a time; at a change, the later one."""

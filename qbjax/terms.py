@@ -50,6 +50,10 @@ def J_plus(N: ArrayLike, levels: int) -> Bands:
     return {1: dicke.lowering_elements(N, levels)}
 
 
+# These leave the padding empty by themselves.
+_PADDED = (identity, excitations, J_z, J_minus, J_plus)
+
+
 class Term(eqx.Module):
     """A coefficient times a charger matrix times an operator of the battery.
 
@@ -63,6 +67,7 @@ class Term(eqx.Module):
     battery
         One of `qbjax.identity`, `excitations`, `J_z`, `J_minus`, `J_plus`, or any function
         (N, levels) that returns the bands {k: <n|B|n-k> over n}; or a matrix (levels, levels).
+        What they have above the level N of a padded model is left out.
 
     Raises
     ------
@@ -103,6 +108,12 @@ class Term(eqx.Module):
         if bands is None:
             assert self.battery is not None
             bands = _split(self.battery(N, levels))
+        if self.battery not in _PADDED:
+            live = dicke.live_levels(N, levels)
+            bands = {
+                (k, power): jnp.where(live & jnp.roll(live, k), band, 0.0)
+                for (k, power), band in bands.items()
+            }
         parts = []
         for (_, power), factor in coefficient.items():
             for (s, more), element in charger.items():
@@ -146,7 +157,9 @@ class Jump(eqx.Module):
         if not is_pulse(rate):
             require(not jnp.iscomplexobj(rate), "rate", "a real number", rate)
             self.rate = jnp.asarray(rate, dtype=float)
-            require(self.rate >= 0, "rate", "not negative", rate)
+            require(
+                (self.rate >= 0) & jnp.isfinite(self.rate), "rate", "finite, not negative", rate
+            )
         good = len(terms) > 0 and all(isinstance(term, Term) for term in terms)
         found = ", ".join(type(term).__name__ for term in terms) or "none"
         require(good, "terms", "at least one qbjax.Term", found)

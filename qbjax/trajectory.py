@@ -56,7 +56,8 @@ class Trajectory(eqx.Module):
         times, shape (); else None.
     status
         A `Status` per time, shape (T,). `SPLITTINGS_LOST` (exact) or `NOT_CONVERGED` where
-        error_estimate exceeds tolerance * N * omega_B or is unknown; `NOT_CONVERGED` with NaN in
+        error_estimate exceeds tolerance * N * omega_B or is unknown, or where the trace drifts or
+        an eigenvalue is negative by more than the tolerance; `NOT_CONVERGED` with NaN in
         place of numbers where the integrator did not arrive; `CUT_TOO_LOW` where the population of
         the topmost level of a cut charger exceeds 1e-6.
     method, why
@@ -179,7 +180,11 @@ def assemble(
     trace, top = saved.pop("trace"), saved.pop("top")
     arrived = jnp.isfinite(trace)
     saved = jax.tree.map(lambda x: jnp.where(_along(arrived, x), x, jnp.nan), saved)
-    status = jnp.where(arrived & (error <= tolerance), Status.OK, Status.NOT_CONVERGED)
+    drift = jnp.max(jnp.where(arrived, jnp.abs(trace - 1), jnp.nan))
+    lowest = _smallest_eigenvalue(problem.generator(ts[-1]), last, arrived[-1])
+    # What is no state came from a generator that is none.
+    sound = ~((drift > tolerance) | (lowest < -tolerance))
+    status = jnp.where(arrived & sound & (error <= tolerance), Status.OK, Status.NOT_CONVERGED)
     truncated = model.charger.truncated
     if truncated:
         overflown = (status == Status.OK) & (top > CUT)
@@ -189,8 +194,8 @@ def assemble(
         **{name: saved.get(name) for name in OBSERVABLES},
         observables=saved["observables"],
         error_estimate=model.N * model.omega_B * error,
-        trace_drift=jnp.max(jnp.where(arrived, jnp.abs(trace - 1), jnp.nan)),
-        smallest_eigenvalue=_smallest_eigenvalue(problem.generator(ts[-1]), last, arrived[-1]),
+        trace_drift=drift,
+        smallest_eigenvalue=lowest,
         steps=counts[0],
         rejected_steps=counts[1],
         top_population=jnp.max(jnp.where(arrived, top, jnp.nan)) if truncated else None,

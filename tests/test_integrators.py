@@ -476,6 +476,9 @@ def test_single_precision_refuses_what_it_cannot_reach():
         model = qb.StarBattery(N=2, F=0.5, kappa=0.1)
         with pytest.raises(qb.ArgumentError, match=r"`rtol` must be at least 1.2e-05 in float32"):
             qb.evolve(model, TS)
+        wanted = r"`tolerance` must be at least 1.2e-05 in float32"
+        with pytest.raises(qb.ArgumentError, match=wanted):
+            qb.steady_state(model)
         single = [
             qb.evolve(model, TS, rtol=2e-5, tolerance=1e-3, method=method).energy
             for method in ("chebyshev", "tsit5")

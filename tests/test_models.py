@@ -126,6 +126,16 @@ BAD_MODELS = [
     ({"hamiltonian": qb.Term(1j)}, "`hamiltonian` must be Hermitian (add"),
     ({"hamiltonian": qb.Term([1.0, 1j])}, "`hamiltonian` must be Hermitian (add"),
     ({"hamiltonian": qb.Term(STEPS, battery=qb.J_plus)}, "`hamiltonian` must be Hermitian (add"),
+    (
+        {"hamiltonian": qb.Term(qb.PiecewiseConstant([1.0], [0.0, 0.3]), battery=qb.J_plus)},
+        "`hamiltonian` must be Hermitian (add",
+    ),
+    ({"gamma_C": qb.PiecewiseConstant([1.0], [0.3, -0.3])}, "`gamma_C` must be not negative, but"),
+    ({"F": None}, "`F` must be given, but is None."),
+    (
+        {"F": [0.1, 0.2], "gamma_C": [0.1, 0.2, 0.3]},
+        "`gamma_C` must be of a shape that goes with (2,), but is of shape (3,).",
+    ),
     ({"hamiltonian": 3.0}, "`hamiltonian` must be a sequence of qbjax.Term, but is of float."),
     ({"jumps": [qb.Term(1.0)]}, "`jumps` must be a sequence of qbjax.Jump, but is of list."),
 ]

@@ -174,9 +174,12 @@ REFUSED = {
     "battery empty": (lambda: qb.Term(1.0, battery=np.ones((0, 0))), f"`battery` {SQUARE} (0, 0)."),
     "rate negative": (
         lambda: qb.Jump(-0.1, qb.Term(1.0)),
-        "`rate` must be not negative, but is -0.1.",
+        "`rate` must be finite, not negative, but is -0.1.",
     ),
-    "rate nan": (lambda: qb.Jump(np.nan, qb.Term(1.0)), "`rate` must be not negative, but is nan."),
+    "rate nan": (
+        lambda: qb.Jump(np.nan, qb.Term(1.0)),
+        "`rate` must be finite, not negative, but is nan.",
+    ),
     "rate complex": (
         lambda: qb.Jump(1j, qb.Term(1.0)),
         "`rate` must be a real number, but is 1j.",
@@ -236,3 +239,11 @@ def test_importing_starts_no_backend():
         "assert not xla_bridge.backends_are_initialized()"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+def test_matrices_of_ones_own_leave_the_padding_empty():
+    raising = np.diag(np.sqrt(np.arange(1.0, 5.0)), -1)
+    for battery in (raising, lambda N, levels: {1: jnp.sqrt(jnp.arange(levels) + 0.0)}):
+        operator = qb.Term(1.0, battery=battery).operator(0.0, 2, 2, 5)
+        (weights,) = operator.entries.values()
+        np.testing.assert_allclose(weights[0], [0.0, 1.0, np.sqrt(2.0), 0.0, 0.0])
