@@ -502,11 +502,10 @@ def test_batches_are_loops_and_jit_is_eager(method):
     one = functools.partial(qb.steady_state, method=method)
     eager = one(models)
     for i, N in enumerate((2, 3, 4)):
-        alone = one(qb.StarBattery(N, F=0.6, kappa=kappas[i], omega_d=1.2))
-        padded = pad_state(np.asarray(alone.rho), 5)
-        np.testing.assert_allclose(eager.rho[i], padded, atol=1e-11)
+        alone = one(qb.StarBattery(N, F=0.6, kappa=kappas[i], omega_d=1.2, N_max=4))
+        np.testing.assert_allclose(eager.rho[i], alone.rho, atol=1e-11)
         np.testing.assert_allclose(eager.relaxation_time[i], alone.relaxation_time, rtol=0.02)
-    for other in (jax.jit(one)(models), jax.vmap(one)(models), jax.jit(jax.vmap(one))(models)):
+    for other in (jax.jit(one)(models), jax.vmap(one)(models)):
         np.testing.assert_allclose(other.rho, eager.rho, atol=1e-11)
         np.testing.assert_array_equal(other.status, qb.Status.OK)
 
