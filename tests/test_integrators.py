@@ -199,6 +199,10 @@ def test_losses_detunings_and_chargers_against_qutip(case, charger):
     np.testing.assert_allclose(traj.power[1], slope, rtol=0, atol=1e-8)
 
 
+def swinging(t, height):
+    return height * jnp.cos(t)
+
+
 def envelope(t, height, rate):
     return height * jnp.sin(rate * t) ** 2
 
@@ -322,6 +326,15 @@ def test_a_step_that_is_too_long_is_flagged():
         traj = qb.evolve(model, TS, method="tsit5", step=0.3)
     assert traj.status[-1] == qb.Status.NOT_CONVERGED
     assert np.all(np.isfinite(traj.energy))
+
+
+def test_what_is_no_state_is_flagged():
+    # Whether a pulse is a rate at all times is not known before.
+    model = qb.StarBattery(N=2, F=0.5, gamma_C=qb.Pulse(swinging, 0.5))
+    with pytest.warns(UserWarning, match="does not meet its tolerance"):
+        traj = qb.evolve(model, TS)
+    assert traj.smallest_eigenvalue < -0.01
+    np.testing.assert_array_equal(traj.status, qb.Status.NOT_CONVERGED)
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import functools
 import itertools
 import math
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -478,6 +479,15 @@ def test_jumps_of_ones_own_need_not_leave_one_state():
     np.testing.assert_allclose(found.rho, exact.rho, atol=1e-9)
     iterated = qb.steady_state(model, rho0=rho0, method="iterative", throw=False)
     assert (found.nullity, iterated.status) == (0, qb.Status.NOT_UNIQUE)
+
+
+@pytest.mark.slow
+def test_what_moves_on_in_later_pseudo_time_is_flagged():
+    # Its null space is not known, and its slowest rate far below the shift.
+    spin = qb.StarBattery(N=2, F=0.003, charger=qb.spin(1))
+    found = qb.steady_state(spin, throw=False)
+    assert (found.method, found.nullity, found.status) == ("direct", 0, qb.Status.NOT_CONVERGED)
+    assert qb.steady_state(eqx.tree_at(lambda m: m.F, spin, jnp.asarray(0.5))).status == 0
 
 
 @pytest.mark.slow
