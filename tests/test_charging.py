@@ -71,6 +71,7 @@ def test_fit_is_a_minimum_that_scipy_finds(N, F, gamma):
     assert reference.fun >= cost(p) * (1 - 1e-9)
 
 
+@pytest.mark.slow
 def test_lowest_branch_has_the_least_cost_of_a_dense_search():
     N, F, gamma = 3, 0.5, 0.3
     result = qb.charging_time(qb.StarBattery(N=N, F=F, gamma_C=gamma), branch="lowest")
@@ -331,6 +332,7 @@ def test_models_without_a_charging_time_are_refused(name):
         qb.charging_time(model, "decay_rate")
 
 
+@pytest.mark.slow
 def test_an_optimum_whose_time_cannot_be_trusted_says_so(monkeypatch):
     # Three modes do not hold the energy of this battery; no other test has its size.
     monkeypatch.setattr(curves, "_MODES", 3)
@@ -354,6 +356,7 @@ def leaky_deficit(N, F, gamma, kappa, ts):
     return 1 - found / qutip.expect(energy, qutip.steadystate(H, jumps))
 
 
+@pytest.mark.slow
 def test_times_of_a_leaky_battery_against_qutip():
     N, F, gamma, kappa = 2, 0.5, 0.3, 0.2
     model = qb.StarBattery(N=N, F=F, gamma_C=gamma, kappa=kappa)

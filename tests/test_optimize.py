@@ -31,6 +31,7 @@ def slope(model):
     return model.F - model.gamma_C
 
 
+@pytest.mark.slow
 def test_the_best_drive_and_dephasing_against_scipy_on_qutip():
     N = 2
     model = qb.StarBattery(N=N, F=0.5, gamma_C=0.8)

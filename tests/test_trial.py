@@ -178,6 +178,7 @@ def test_beta_is_reported_as_the_flat_direction(strong, strong_fit):
     np.testing.assert_allclose(np.abs(moved - strong).max(), strong_fit.max_error, rtol=0.05)
 
 
+@pytest.mark.slow
 def test_bose_einstein_jit_and_batch_are_each_fit(strong, strong_fit):
     known = known_populations()
     together = jax.jit(fit_bose_einstein, compiler_options=UNOPTIMISED)(
