@@ -34,7 +34,9 @@ from qbjax.tridiagonal import Tridiagonal, factor, from_blocks, to_blocks, tridi
 _TINY, _FEW = 1e-12, 4
 _SMALL, _MANY = 1e-5, 60
 # The same of a look at what moves on after that.
-_SMALLER, _MORE = 1e-6, 20
+_SMALLER, _MORE = 1e-7, 30
+# How far apart what two starts lead to may be for one stationary state.
+_SAME = 1e-6
 # The same for GMRES, with the number of steps.
 _SHIFT, _STEPS = 3e-5, 8
 # Shift of the preconditioner over the norm of L: keeps it regular where nothing damps a level.
@@ -78,7 +80,7 @@ class Stationary(eqx.Module):
 
 
 def direct(
-    generator: Generator, start: jax.Array, live: jax.Array, unique: jax.Array
+    generator: Generator, start: jax.Array, live: jax.Array, nullity: jax.Array
 ) -> Stationary:
     """Solve by elimination of blocks, for operators of reach one.
 
@@ -89,45 +91,64 @@ def direct(
         not real.
     live
         Mask of the ladder levels that are no padding, shape (levels,).
-    unique
-        Whether there is but one stationary state, shape (): then the shift of pseudo-time is tiny,
-        which only the norm of the state would mind; else it is large enough for rounding to leave
-        conserved quantities alone.
+    nullity
+        The number of stationary states, 0 where it is not known, shape (). Where there is but one,
+        the shift of pseudo-time is tiny, which only the norm of the state would mind; else it is
+        large enough for rounding to leave conserved quantities alone. Where it is not known, there
+        is one if two starts lead to it.
     """
     matrix = tridiagonal(generator)
-    shift = jax.lax.stop_gradient(_norm(generator)) * jnp.where(unique, _TINY, _SMALL)
-    inverse = _shifted_inverse(matrix, shift)
+    norm = jax.lax.stop_gradient(_norm(generator))
+    inverse = _shifted_inverse(matrix, _TINY * norm)
 
-    def relax(x: jax.Array, steps: int, inverse: LinearMap = inverse) -> jax.Array:
-        def step(x: jax.Array, _: None) -> tuple[jax.Array, None]:
-            return x + inverse(matrix @ x), None
+    def blocks(stored: jax.Array) -> jax.Array:
+        return to_blocks(generator, _matrix(generator, stored))
 
-        return jax.lax.scan(step, x, length=steps)[0]
+    def trace(x: jax.Array) -> jax.Array:
+        return jnp.trace(from_blocks(generator, x))
 
-    def few(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return relax(x, _FEW), jnp.zeros(())
+    def alone(start: jax.Array) -> jax.Array:
+        # Complex, since rounding along the state itself, which a tiny shift blows up, has a phase.
+        x = _relaxed(matrix, inverse, start, _FEW)
+        return x / trace(x)
 
-    def many(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        x = relax(x, _MANY)
+    one = alone(blocks(start))
+    other = jax.lax.stop_gradient(alone(blocks(lopsided(generator, live, start))))
+    same = jnp.linalg.norm(jax.lax.stop_gradient(one) - other) < _SAME
+    unique = (nullity == 1) | ((nullity == 0) & same)
+    probe = blocks(_probe(generator, start, live))
+
+    def of_one(start: jax.Array, probe: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        time = _slowest_by(inverse, lambda y: y - trace(y) * one, probe)
+        # A time that the shift cuts off was not found.
+        return one, jnp.where(time < 0.1 / (_TINY * norm), time, 0.0), jnp.zeros(())
+
+    def of_several(start: jax.Array, probe: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        inverse = _shifted_inverse(matrix, _SMALL * norm)
+        x = _relaxed(matrix, inverse, start, _MANY)
+        x = x / trace(x)
+        time = _slowest_by(inverse, lambda y: y - _relaxed(matrix, inverse, y, _MANY), probe)
         fixed = jax.lax.stop_gradient(x)
-        later = _shifted_inverse(matrix, jax.lax.stop_gradient(_norm(generator)) * _SMALLER)
-        moved = jax.lax.stop_gradient(relax(fixed, _MORE, later)) - fixed
-        return x, jnp.linalg.norm(moved)
+        later = _relaxed(matrix, _shifted_inverse(matrix, _SMALLER * norm), fixed, _MORE)
+        return x, time, jnp.linalg.norm(jax.lax.stop_gradient(later) - fixed)
 
-    x, drift = jax.lax.cond(unique, few, many, to_blocks(generator, _matrix(generator, start)))
-    # Complex, since rounding along the state itself, which a tiny shift blows up, has a phase.
-    x = x / jnp.trace(from_blocks(generator, x))
+    x, time, drift = jax.lax.cond(unique, of_one, of_several, blocks(start), probe)
+    stored = _from_matrix(generator, from_blocks(generator, x), len(start))
+    residual = _size(generator, generator(stored))
+    return Stationary(stored, residual, jnp.asarray(0), _time(time), drift)
 
-    def decaying(y: jax.Array) -> jax.Array:
-        def by_trace(y: jax.Array) -> jax.Array:
-            return y - jnp.trace(from_blocks(generator, y)) * x
 
-        def by_time(y: jax.Array) -> jax.Array:
-            return y - relax(y, _MANY)
+def _relaxed(matrix: Tridiagonal, inverse: LinearMap, x: jax.Array, steps: int) -> jax.Array:
+    """Return what steps of pseudo-time lead to."""
 
-        return jax.lax.stop_gradient(jax.lax.cond(unique, by_trace, by_time, y))
+    def step(x: jax.Array, _: None) -> tuple[jax.Array, None]:
+        return x + inverse(matrix @ x), None
 
-    probe = decaying(to_blocks(generator, _matrix(generator, _probe(generator, start, live))))
+    return jax.lax.scan(step, x, length=steps)[0]
+
+
+def _slowest_by(inverse: LinearMap, decaying: LinearMap, probe: jax.Array) -> jax.Array:
+    """Return |Y| / |L Y| after inverse iteration from what decays of the probe."""
 
     def iterate(y: jax.Array, _: None) -> tuple[jax.Array, jax.Array]:
         solved = decaying(inverse(y))
@@ -135,12 +156,7 @@ def direct(
         time = size / jnp.maximum(jnp.linalg.norm(y), 1e-300)
         return solved / jnp.maximum(size, 1e-300), time
 
-    _, times = jax.lax.scan(iterate, probe, length=10)
-    stored = _from_matrix(generator, from_blocks(generator, x), len(start))
-    residual = _size(generator, generator(stored))
-    # A time that the shift cuts off was not found.
-    time = jnp.where(times[-1] < 0.1 / shift, times[-1], 0.0)
-    return Stationary(stored, residual, jnp.asarray(0), _time(time), drift)
+    return jax.lax.stop_gradient(jax.lax.scan(iterate, decaying(probe), length=10)[1][-1])
 
 
 def _shifted_inverse(matrix: Tridiagonal, shift: jax.Array) -> LinearMap:

@@ -220,7 +220,7 @@ def _general(
     live = dicke.live_levels(model.N, model.levels)
     nullity = nullspace.nullity(model)
     if method == "direct":
-        found = stationary.direct(generator, start, live, nullity == 1)
+        found = stationary.direct(generator, start, live, nullity)
         ambiguous = jnp.asarray(False)
     else:
         found, ambiguous = _iterate(model, generator, start, live, nullity, tolerance)

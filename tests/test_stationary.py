@@ -165,7 +165,11 @@ GROUPS = {
     "slow": [RESONANT | {"N": 4, "F": 2.0, "kappa": 1e-13}],
     "strict": [SLOPES | {"tolerance": 1e-30}],
     # Slower than any shift resolves: with several stationary states, and with one.
-    "hidden": [RESONANT | {"N": 4, "F": 0.01}, RESONANT | {"N": 2, "F": 0.001}],
+    "hidden": [
+        RESONANT | {"N": 4, "F": 0.01, "tolerance": 1e-6},
+        RESONANT | {"N": 4, "F": 0.15},
+        RESONANT | {"N": 2, "F": 0.001},
+    ],
     "hidden, unique": [RESONANT | {"N": 2, "F": 1e-10, "omega_d": 0.7}],
     "nothing": [RESONANT | {"N": 2, "F": 0.5, "gamma_C": 0.0}],
 }
