@@ -155,6 +155,9 @@ class StarBattery(eqx.Module):
         }
         for name in ("F", "g", "gamma_C", "omega_B"):
             require(named[name] is not None, name, "given", "None")
+        for name, value in named.items():
+            plain = is_pulse(value) or not callable(value)
+            require(plain, name, "a number or a qbjax.Pulse", "a function")
         arrays = {k: _real(k, v) for k, v in named.items() if v is not None and not is_pulse(v)}
         for name in _RATES & named.keys():
             _check_range(name, arrays.get(name, named[name]), strict=False)

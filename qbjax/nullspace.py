@@ -27,8 +27,12 @@ def has_own_terms(model: StarBattery) -> bool:
 
 
 def existence(model: StarBattery) -> jax.Array:
-    """Return the status that says whether the start relaxes: not without any dissipation."""
-    jumping = _present(*(jump.rate for jump in model.jumps))
+    """Return the status that says whether the start relaxes: not without dissipation.
+
+    A negative rate, which only a traced one can be, counts as `NOT_CONVERGED`.
+    """
+    own_rates = [jump.rate for jump in model.jumps]
+    jumping = _present(*own_rates)
     own = jumping | bool(model.hamiltonian)
     battery = _present(model.Gamma_down, model.Gamma_up)
     charger = _present(model.gamma_C, model.kappa)
@@ -38,7 +42,18 @@ def existence(model: StarBattery) -> jax.Array:
     status = jnp.where((model.F == 0) & ~leaking, Status.NO_DRIVE, status)
     # Apart from the battery, a charger that is driven settles by its own damping only.
     apart = (model.g == 0) & ~own & ~(battery & (charger | (model.F == 0)))
-    return jnp.where(apart, Status.NO_COUPLING, status)
+    status = jnp.where(apart, Status.NO_COUPLING, status)
+    # What is traced was not refused at the door.
+    rates = (
+        model.gamma_C,
+        model.kappa,
+        model.nbar,
+        model.Gamma_down,
+        model.Gamma_up,
+        model.Gamma_z,
+    )
+    negative = [rate < 0 for rate in (*rates, *own_rates) if rate is not None]
+    return jnp.where(jnp.any(jnp.stack(negative)), Status.NOT_CONVERGED, status)
 
 
 def nullity(model: StarBattery) -> jax.Array:

@@ -15,6 +15,9 @@ from qbjax.checks import is_concrete, require
 class Pulse(eqx.Module):
     """A real parameter given as a function of time, with parameters of its own.
 
+    Its values are not looked at beforehand: a rate that turns negative shows in the status of what
+    is solved with it.
+
     Parameters
     ----------
     function

@@ -134,8 +134,9 @@ def steady_state(
         on battery resonance alone; else "direct", elimination of blocks, for small systems (N up
         to 18 for a qubit), and "iterative", preconditioned GMRES, for large ones.
     time
-        Return the state at this time instead, by `qbjax.evolve` and its choice of method: the
-        metastable plateau where the relaxation takes too long.
+        Return the state at this time instead, by `qbjax.evolve` and its choice of method, with
+        reverse derivatives: the metastable plateau where the relaxation takes too long. Very late
+        times of small systems are quicker by `qbjax.evolve` and its "propagator".
     tolerance
         Largest error that is not flagged; see `SteadyState.status`.
     throw

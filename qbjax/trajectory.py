@@ -182,6 +182,8 @@ def assemble(
     saved = jax.tree.map(lambda x: jnp.where(_along(arrived, x), x, jnp.nan), saved)
     drift = jnp.max(jnp.where(arrived, jnp.abs(trace - 1), jnp.nan))
     lowest = _smallest_eigenvalue(problem.generator(ts[-1]), last, arrived[-1])
+    # The trace tells of rounding, and is NaN with all that was not reached.
+    error = jnp.maximum(error, jax.lax.stop_gradient(jnp.abs(trace - 1)))
     # What is no state came from a generator that is none.
     sound = ~((drift > tolerance) | (lowest < -tolerance))
     status = jnp.where(arrived & sound & (error <= tolerance), Status.OK, Status.NOT_CONVERGED)

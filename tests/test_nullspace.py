@@ -2,6 +2,7 @@
 
 import itertools
 
+import jax
 import numpy as np
 import pytest
 import qutip
@@ -49,6 +50,18 @@ def test_what_is_unique_is_told():
     for values in VALUES[1:8]:
         model = qb.StarBattery(2, 0.6, 1.1, 0.8, **values)
         assert nullspace.nullity(model) == 1
+
+
+@pytest.mark.parametrize("name", ["gamma_C", *RATES, "own"])
+def test_rates_that_turn_out_negative_are_flagged(name):
+    def status(rate):
+        jump = qb.Jump(rate if name == "own" else 0.1, qb.Term(1.0, battery=qb.J_z))
+        given = {"gamma_C": 1.0, "kappa": 0.1, "Gamma_down": 0.1}
+        rates = given if name == "own" else given | {name: rate}
+        return nullspace.existence(qb.StarBattery(2, 0.6, **rates, jumps=jump))
+
+    assert jax.jit(status)(0.1) == qb.Status.OK
+    assert jax.jit(status)(-0.1) == qb.Status.NOT_CONVERGED
 
 
 def test_terms_of_ones_own_and_other_chargers_are_not_known():

@@ -461,7 +461,7 @@ def test_weak_drives_against_the_exact_solution():
     points = alone((1, 2, 4, 6, 8, 12), (0.5,))
     states = part(solve(points, "iterative")[1], slice(None))
     right = [i for i in range(len(points)) if states.status[i] == qb.Status.OK]
-    assert {points[i]["N"] for i in right} >= {1, 2, 4, 6}
+    assert {points[i]["N"] for i in right} >= {1, 2, 4}
     check_exact([points[i] for i in right], part(states, np.array(right)))
     assert set(states.status) <= {qb.Status.OK, qb.Status.NOT_CONVERGED}
 
@@ -529,17 +529,17 @@ def test_the_plateau_at_a_stated_time():
     N, F = 2, 2.0
     rho0 = random_ket(N, seed=1)
     plateau = qb.steady_state(qb.StarBattery(N, F), rho0=rho0)
-    leaking = qb.StarBattery(N, F, kappa=1e-9)
+    leaking = qb.StarBattery(N, F, kappa=1e-8)
     at = qb.steady_state(leaking, rho0=rho0, time=1e3)
     evolved = qb.evolve(leaking, [1e3], rho0=rho0, save=("rho", "energy", "ergotropy"))
     np.testing.assert_allclose(at.rho, evolved.rho[0], atol=1e-14)
     np.testing.assert_allclose(at.energy, evolved.energy[0], atol=1e-12)
     np.testing.assert_allclose(at.ergotropy, evolved.ergotropy[0], atol=1e-12)
-    np.testing.assert_allclose(at.rho, plateau.rho, atol=1e-5)
+    np.testing.assert_allclose(at.rho, plateau.rho, atol=1e-4)
     assert (at.method, at.status, at.nullity) == ("time", qb.Status.OK, 1)
-    # Its error is estimated at rounding times 1e9.
+    # Its error is estimated at rounding times the relaxation time, 3e9.
     late = qb.steady_state(leaking, rho0=rho0, tolerance=1e-5)
-    np.testing.assert_allclose(late.rho, qutip_steady(N, F=F, kappa=1e-9), atol=1e-5)
+    np.testing.assert_allclose(late.rho, qutip_steady(N, F=F, kappa=1e-8), atol=1e-7)
     assert np.max(np.abs(late.rho - at.rho)) > 0.05
     assert late.relaxation_time > 1e8
 
