@@ -8,6 +8,7 @@ Parameters that depend on time: `Pulse`, `PiecewiseConstant`.
 Solvers: `steady_state` and `evolve`, which return a `SteadyState` and a `Trajectory`.
 Charging: `charging_time`, `decay_rate`, `optimal_dephasing`.
 The best parameters for any figure of merit: `optimize`.
+Grids of parameters: `sweep`, with `grad_of` for derivatives; pictures of them in `plotting`.
 Figures of merit, on plain arrays: `energy`, `ergotropy`, `ergotropy_ratio`, `passive_state`,
 `passive_energy`, `coherent_ergotropy`, `incoherent_ergotropy`, `capacity`, `purity`, `fidelity`,
 `average_power`, `instantaneous_power`.
@@ -35,6 +36,8 @@ from qbjax.optimize import Optimum, optimize
 from qbjax.pulses import PiecewiseConstant, Pulse
 from qbjax.states import fidelity, purity
 from qbjax.steady import SteadyState, steady_state
+from qbjax.sweeps.observables import grad_of
+from qbjax.sweeps.sweep import sweep
 from qbjax.terms import J_minus, J_plus, J_z, Jump, Term, excitations, identity
 from qbjax.thermo import (
     average_power,
@@ -83,6 +86,7 @@ __all__ = [
     "fidelity",
     "fit_bose_einstein",
     "fit_coherent_mixture",
+    "grad_of",
     "identity",
     "incoherent_ergotropy",
     "instantaneous_power",
@@ -94,4 +98,5 @@ __all__ = [
     "qubit",
     "spin",
     "steady_state",
+    "sweep",
 ]

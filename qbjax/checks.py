@@ -32,6 +32,7 @@ class Status(enum.IntEnum):
     TRUNCATED = 7
     CUT_TOO_LOW = 8
     NOT_UNIQUE = 9
+    UNDEFINED = 10
 
     @property
     def reason(self) -> str:
@@ -75,6 +76,10 @@ _REASONS = {
     Status.NOT_UNIQUE: (
         "the values leave several stationary states, or may do so, and the iteration cannot tell "
         'which one the start reaches: leave out (None) what is zero, or take method="direct"'
+    ),
+    Status.UNDEFINED: (
+        "the solve can be trusted, but the observable is no number there: a ratio of nothing, or a "
+        "derivative that does not exist"
     ),
 }
 

@@ -118,7 +118,7 @@ def evolve(
         good = np.ndim(tolerance) == 0 and np.asarray(tolerance) > 0
         require(good, "tolerance", "one positive number", tolerance)
     _check_choices(method, save, functions, gradient, max_steps)
-    chosen, why = _choose(model, method)
+    chosen, why = choose(model, method)
     observe = Observe(tuple(save), functions)
     if chosen == "exact":
         require(step is None, "step", 'None for the method "exact"', step)
@@ -144,7 +144,7 @@ def evolve(
     return result
 
 
-def _choose(model: StarBattery, method: str) -> tuple[str, str]:
+def choose(model: StarBattery, method: str) -> tuple[str, str]:
     """Return the method and the reason, from structure alone."""
     found = sectors.obstacle(model)
     if method == "exact":

@@ -174,7 +174,7 @@ def steady_state(
         require(method == "auto", "method", '"auto" where a time is stated', method)
         result = _plateau(model, time, rho0, tolerance)
     else:
-        chosen, why = _choose(model, method)
+        chosen, why = choose(model, method)
         if chosen == "exact":
             start = None if rho0 is None else full_state(rho0, model.levels, model.N)
             result = _solve(model, start)
@@ -190,7 +190,7 @@ def steady_state(
     return result
 
 
-def _choose(model: StarBattery, method: str) -> tuple[str, str]:
+def choose(model: StarBattery, method: str) -> tuple[str, str]:
     """Return the method and the reason, from structure alone."""
     found = sectors.obstacle(model)
     if method == "exact":
@@ -355,7 +355,10 @@ def _exact(model: StarBattery, rho0: jax.Array | None) -> SteadyState:
     coordinates = None if rho0 is None else sectors.project(spectrum, rho0)
     weights = spectrum.v[0] ** 2 if coordinates is None else jnp.diagonal(coordinates[0]).real
     status = rates.existence(model)
-    weights = jnp.where(status == Status.OK, weights, jnp.nan)
+
+    def known(x: jax.Array) -> jax.Array:
+        # Last, so that over a batch in gamma_C what does not depend on it is computed once.
+        return jnp.where(status == Status.OK, x, jnp.nan)
 
     ground = spectrum.v * (weights / 2) @ spectrum.v.T
     excited = spectrum.u * (weights / 2) @ spectrum.u.T
@@ -367,17 +370,16 @@ def _exact(model: StarBattery, rho0: jax.Array | None) -> SteadyState:
     largest, smallest = extreme_eigenvalues(battery, model.N)
     ergotropy = energy - model.omega_B * (jnp.sum(weights) - largest)
     slowest = rates.state_rate(model, spectrum, coordinates)
-    known = (status == Status.OK) & slowest.resolved
-    log_time = jnp.where(known, -slowest.log_rate, jnp.nan)
+    log_time = known(jnp.where(slowest.resolved, -slowest.log_rate, jnp.nan))
     return SteadyState(
-        rho=rho,
-        battery=battery,
-        populations=populations,
-        energy=energy,
-        ergotropy=ergotropy,
-        ratio=ergotropy / energy,
-        residual=_residual(model, ground, excited),
-        smallest_eigenvalue=smallest,
+        rho=known(rho),
+        battery=known(battery),
+        populations=known(populations),
+        energy=known(energy),
+        ergotropy=known(ergotropy),
+        ratio=known(ergotropy / energy),
+        residual=known(_residual(model, ground, excited)),
+        smallest_eigenvalue=known(smallest),
         nullity=nullspace.nullity_on_resonance(model),
         relaxation_time=jnp.exp(log_time),
         log_relaxation_time=log_time,

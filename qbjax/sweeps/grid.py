@@ -1,0 +1,110 @@
+"""The grid of a sweep: its axes, and how it is cut into chunks of one shape."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from qbjax.checks import require
+
+# Most padded sizes, so many programs, of a sweep over N; and neighbours in N that one chunk holds.
+_SIZES, _N_TOGETHER = 6, 8
+
+
+class Grid:
+    """Parameters and their values along axes.
+
+    Attributes
+    ----------
+    values
+        The values of each parameter, one-dimensional.
+    axes
+        The lengths of the axes by name: one axis for each parameter, or "point" for all together.
+    together
+        Whether the parameters go together, point by point.
+    """
+
+    def __init__(self, given: Mapping[str, Any], together: bool):
+        """Check the values."""
+        mapping = isinstance(given, Mapping) and len(given) > 0
+        require(mapping, "grid", "values of parameters by name, at least one", repr(given))
+        self.values = {name: _values(name, values) for name, values in given.items()}
+        self.together = together
+        lengths = {name: len(values) for name, values in self.values.items()}
+        one = len(set(lengths.values())) == 1
+        wanted = 'of one length for all parameters with combine="zip"'
+        require(one or not together, "grid", wanted, lengths)
+        self.axes = {"point": next(iter(lengths.values()))} if together else lengths
+
+    @property
+    def size(self) -> int:
+        """The number of points."""
+        return math.prod(self.axes.values())
+
+    def axis_of(self, name: str) -> str:
+        """Return the axis along which a parameter varies."""
+        return "point" if self.together else name
+
+    def padded_size(self, N: np.ndarray, smallest: int) -> int:
+        """Return the size that these N are padded to, one of at most six.
+
+        It is the largest N of the grid, halved while it fits and is no smaller than `smallest`.
+        """
+        size = int(np.max(self.values["N"]))
+        for _ in range(_SIZES - 1):
+            half = -(-size // 2)
+            if half < max(smallest, int(np.max(N))):
+                break
+            size = half
+        return size
+
+    def chunk_shape(self, most: int) -> tuple[int, ...]:
+        """Return the shape of chunks of at most so many points.
+
+        gamma_C is kept whole as long as possible, since points that differ in it share work; a
+        chunk holds few neighbours in N, which share a padded size.
+        """
+        order = sorted(self.axes, key=lambda name: (name == "N") - (name == "gamma_C"))
+        shape, left = {}, most
+        for name in order:
+            length = min(self.axes[name], left, _N_TOGETHER if name == "N" else left)
+            # Parts of nearly equal length, so that the last one is not nearly empty.
+            shape[name] = math.ceil(self.axes[name] / math.ceil(self.axes[name] / length))
+            left = max(left // shape[name], 1)
+        return tuple(shape[name] for name in self.axes)
+
+
+def _values(name: str, values: Any) -> np.ndarray:
+    found = np.asarray(list(values) if isinstance(values, range) else values)
+    shown = f"{name} = {np.array2string(found, threshold=10)}"
+    flat = found.ndim == 1 and found.dtype.kind in "iuf"
+    require(flat, "grid", "sequences of numbers by name (constants belong in the model)", shown)
+    require(found.size > 0, "grid", "of at least one value for each parameter", shown)
+    require(np.all(np.isfinite(found)), "grid", "of finite numbers", shown)
+    whole = name != "N" or (found.dtype.kind in "iu" and np.min(found) >= 1)
+    require(whole, "grid", "of integers of at least 1 for N", shown)
+    return found
+
+
+class Chunks(Sequence[tuple[slice, ...]]):
+    """The chunks of a grid, as slices of its axes: none is stored."""
+
+    def __init__(self, lengths: tuple[int, ...], shape: tuple[int, ...]):
+        """Cut axes of these lengths into chunks of one shape."""
+        self.lengths, self.shape = lengths, shape
+        self.counts = tuple(-(-a // b) for a, b in zip(lengths, shape, strict=True))
+
+    def __len__(self) -> int:
+        """Return the number of chunks."""
+        return math.prod(self.counts)
+
+    def __getitem__(self, number: Any) -> Any:
+        """Return one chunk."""
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        starts = np.unravel_index(number, self.counts)
+        return tuple(
+            slice(int(i) * step, min((int(i) + 1) * step, length))
+            for i, step, length in zip(starts, self.shape, self.lengths, strict=True)
+        )

@@ -1,0 +1,209 @@
+"""What a sweep returns of a point, by name or as a function: values and their statuses."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from qbjax.charging import DEFINITIONS, charging_time
+from qbjax.checks import Status, require
+from qbjax.dephasing import optimal_dephasing
+from qbjax.evolve import evolve
+from qbjax.models import StarBattery
+from qbjax.steady import steady_state
+from qbjax.sweeps.provenance import fingerprint
+
+# A value and the status of the solve that it comes from.
+Measured = tuple[jax.Array, jax.Array]
+
+
+class Solved:
+    """The solves of a model, or of a batch: each is made when first asked for, and then shared."""
+
+    def __init__(self, model: StarBattery, method: str, ts: jax.Array | None):
+        """Take the model, the method of its steady state, and the times of its trajectory."""
+        self.model, self.method, self.ts = model, method, ts
+        self._made: dict[Any, Any] = {}
+
+    def steady(self) -> Any:
+        """Return the steady state; None where the model depends on time."""
+        if self.model.depends_on_time and self.ts is not None:
+            return None
+        return self._once(
+            "steady", lambda: steady_state(self.model, method=self.method, throw=False)
+        )
+
+    def trajectory(self) -> Any:
+        """Return the trajectory; None where no times were given."""
+        ts = self.ts
+        return None if ts is None else self._once("trajectory", lambda: evolve(self.model, ts))
+
+    def charging(self, definition: str) -> Any:
+        """Return the charging time by a definition."""
+        key = "charging", definition
+        return self._once(key, lambda: charging_time(self.model, definition, throw=False))
+
+    def optimum(self, definition: str) -> Any:
+        """Return the best dephasing rate by a definition."""
+        return self._once(
+            ("optimum", definition), lambda: optimal_dephasing(self.model, definition)
+        )
+
+    def _once(self, key: Any, solve: Callable[[], Any]) -> Any:
+        if key not in self._made:
+            self._made[key] = solve()
+        return self._made[key]
+
+
+class Observable(eqx.Module):
+    """What a sweep returns under one name.
+
+    Attributes
+    ----------
+    name, units, long_name
+        As they stand in the dataset.
+    measure
+        From the solves of a model to a value and its status.
+    of_optimum
+        Whether it belongs to the best dephasing rate, and has no dimension gamma_C.
+    source
+        What tells it apart from others of its name, for a function: a fingerprint of its source.
+    """
+
+    name: str
+    units: str
+    long_name: str
+    measure: Callable[[Solved], Measured]
+    of_optimum: bool = False
+    source: str = ""
+
+
+def _figure(field: str) -> Callable[[Solved], Measured]:
+    return lambda solved: (getattr(solved.steady(), field), solved.steady().status)
+
+
+def _charging(definition: str) -> Callable[[Solved], Measured]:
+    return lambda s: (s.charging(definition).tau, s.charging(definition).status)
+
+
+def _optimal(definition: str, field: str) -> Callable[[Solved], Measured]:
+    return lambda s: (getattr(s.optimum(definition), field), s.optimum(definition).status)
+
+
+ENERGY, RATE, TIME = "unit of omega_B", "unit of g", "1 / unit of g"
+_FIGURES = {
+    "energy": (ENERGY, "energy of the battery"),
+    "ergotropy": (ENERGY, "ergotropy of the battery"),
+    "ratio": ("1", "ergotropy over energy"),
+    "relaxation_time": (TIME, "relaxation time"),
+    "log_relaxation_time": ("1", "logarithm of the relaxation time"),
+}
+
+
+def _named() -> dict[str, Observable]:
+    found = [Observable(name, *words, _figure(name)) for name, words in _FIGURES.items()]
+    for definition in DEFINITIONS:
+        by = f'by "{definition}"'
+        measure = _charging(definition)
+        found.append(Observable(f"tau_{definition}", TIME, f"charging time {by}", measure))
+        for field, units, words in (
+            ("gamma_C", RATE, "best dephasing rate"),
+            ("tau", TIME, "shortest charging time"),
+        ):
+            name, measure = f"{field}_star_{definition}", _optimal(definition, field)
+            found.append(Observable(name, units, f"{words} {by}", measure, True))
+    return {observable.name: observable for observable in found}
+
+
+NAMED = _named()
+
+
+def observable(given: Any) -> Observable:
+    """Return an observable from its name, itself, or a function (model, steady, trajectory)."""
+    if isinstance(given, Observable):
+        return given
+    if callable(given):
+        return _own(given)
+    wanted = f"functions, qbjax.grad_of(...), or names out of {', '.join(NAMED)}"
+    require(isinstance(given, str) and given in NAMED, "observables", wanted, repr(given))
+    return NAMED[given]
+
+
+def _own(function: Callable[..., Any]) -> Observable:
+    name = getattr(function, "__name__", "")
+    wanted = "functions with a name (def, not lambda)"
+    require(name.isidentifier() and name not in NAMED, "observables", wanted, repr(function))
+
+    def measure(solved: Solved) -> Measured:
+        steady, trajectory = solved.steady(), solved.trajectory()
+        status = jnp.zeros((), int) if steady is None else steady.status
+        if trajectory is not None:
+            status = jnp.where(status == Status.OK, jnp.max(trajectory.status, -1), status)
+        each = function
+        for _ in solved.model.batch_shape:
+            each = eqx.filter_vmap(each)
+        return jnp.asarray(each(solved.model, steady, trajectory)), status
+
+    long_name = (function.__doc__ or name).strip().splitlines()[0]
+    return Observable(name, "", long_name, measure, source=fingerprint(function))
+
+
+def grad_of(name: str, parameter: str) -> Observable:
+    """Return the derivative of an observable with respect to a parameter, for `qbjax.sweep`.
+
+    Parameters
+    ----------
+    name
+        An observable of the steady state or a charging time, by name.
+    parameter
+        A parameter of the model that is a number there.
+
+    Raises
+    ------
+    ArgumentError
+        Where there is no such observable, or it belongs to the best dephasing rate.
+
+    Examples
+    --------
+    >>> import qbjax as qb
+    >>> qb.grad_of("ergotropy", "F").name
+    'd_ergotropy_d_F'
+    """
+    source = observable(name)
+    wanted = "one of the steady state or a charging time"
+    require(not source.of_optimum, "name", wanted, f'"{name}"')
+
+    def measure(solved: Solved) -> Measured:
+        at = getattr(solved.model, parameter, None)
+        number = isinstance(at, jax.Array) and jnp.issubdtype(at.dtype, jnp.floating)
+        require(number, "parameter", "a number that the model has", f'"{parameter}"')
+
+        def summed(x: jax.Array) -> Measured:
+            moved = eqx.tree_at(lambda model: getattr(model, parameter), solved.model, x)
+            value, status = source.measure(Solved(moved, solved.method, solved.ts))
+            # The points of a batch do not depend on each other.
+            return jnp.sum(value), status
+
+        return jax.grad(summed, has_aux=True)(at)
+
+    units = f"{source.units} / ({ENERGY if parameter == 'omega_B' else RATE})"
+    words = f"derivative of {source.long_name} with respect to {parameter}"
+    return Observable(f"d_{name}_d_{parameter}", units, words, measure)
+
+
+def measure(solved: Solved, wanted: tuple[Observable, ...]) -> dict[str, Measured]:
+    """Return all observables of a model or of a batch; what cannot be trusted is NaN.
+
+    A value that is `AMBIGUOUS` stands.
+    """
+    found = {}
+    for each in wanted:
+        value, status = each.measure(solved)
+        own = tuple(range(status.ndim, value.ndim))
+        good = (status == Status.OK) | (status == Status.AMBIGUOUS)
+        value = jnp.where(jnp.expand_dims(good, own), value, jnp.nan)
+        lost = (status == Status.OK) & jnp.any(jnp.isnan(value), axis=own)
+        found[each.name] = value, jnp.where(lost, Status.UNDEFINED, status).astype(jnp.int8)
+    return found

@@ -1,0 +1,179 @@
+"""Where the numbers of a sweep are kept: in memory, or in a Zarr store that outlives the process.
+
+Every chunk of a sweep is a chunk of every array of the store, written atomically. Its number in
+the array `done` is written last, so that a chunk is either whole or computed again.
+"""
+
+import json
+import shutil
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+
+from qbjax.checks import ArgumentError, require
+
+# For every array where a chunk belongs in it, and the values.
+Parts = dict[str, tuple[tuple[slice, ...], np.ndarray]]
+
+
+class Array(eqx.Module):
+    """What is known of an array before it is computed."""
+
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    chunks: tuple[int, ...]
+    dtype: np.dtype
+    attrs: dict[str, Any]
+
+
+class Layout(eqx.Module):
+    """A sweep before it is computed: arrays and coordinates by name, and the number of chunks."""
+
+    arrays: dict[str, Array]
+    coords: dict[str, tuple[str, np.ndarray, dict[str, Any]]]
+    count: int
+
+    @property
+    def size(self) -> int:
+        """The bytes of all arrays."""
+        return sum(
+            int(np.prod(a.shape, dtype=object)) * a.dtype.itemsize for a in self.arrays.values()
+        )
+
+
+class Memory:
+    """Arrays in memory."""
+
+    def __init__(self, layout: Layout):
+        """Make the arrays."""
+        self.layout = layout
+        self._arrays = {name: np.empty(a.shape, a.dtype) for name, a in layout.arrays.items()}
+        self.done = np.zeros(layout.count, bool)
+
+    def write(self, number: int, parts: Parts) -> None:
+        """Write what a chunk gives."""
+        for name, (where, values) in parts.items():
+            self._arrays[name][where] = values
+        self.done[number] = True
+
+    def dataset(self, attrs: dict[str, Any]) -> Any:
+        """Return the arrays, labelled."""
+        import xarray
+
+        arrays = self.layout.arrays
+        variables = {k: (arrays[k].dims, each, arrays[k].attrs) for k, each in self._arrays.items()}
+        return xarray.Dataset(variables, self.layout.coords, attrs)
+
+
+class Store:
+    """Arrays in a Zarr group on disk, with what the sweep is in its attributes."""
+
+    def __init__(self, path: Path, what: dict[str, Any]):
+        """Open the store of a sweep; one of another sweep is refused."""
+        import zarr
+
+        self.path = path
+        group: Any = zarr.open_group(path, mode="r+")
+        _require_same(path, json.loads(group.attrs["sweep"]), what)
+        self.group = group
+        self.chunk_shape: tuple[int, ...] = tuple(group.attrs["chunk_shape"])
+        self.done = np.asarray(group["done"][:]) == 1
+
+    def write(self, number: int, parts: Parts) -> None:
+        """Write what a chunk gives, and then that it is done."""
+        try:
+            for name, (where, values) in parts.items():
+                self.group[name][where] = values
+            self.group["done"][number] = 1
+        except OSError as error:
+            left = "the chunks before are kept: make room and call again with the same store"
+            raise OSError(error.errno, f"{error.strerror} ({left})", str(self.path)) from error
+        self.done[number] = True
+
+    def dataset(self, attrs: dict[str, Any]) -> Any:
+        """Return the arrays, labelled; their values are read when they are used."""
+        import xarray
+
+        options: dict[str, Any] = {
+            "consolidated": False,
+            "mask_and_scale": False,
+            "decode_times": False,
+        }
+        found = xarray.open_zarr(self.path, chunks=None, **options)
+        return found.drop_vars("done").assign_attrs(attrs)
+
+
+def is_ready(path: Path) -> bool:
+    """Tell whether a store is there, and not just begun."""
+    return (path / "done" / "zarr.json").exists()
+
+
+def prepare(path: Path, layout: Layout, shape: tuple[int, ...], what: dict[str, Any]) -> None:
+    """Make the store of a sweep."""
+    import zarr
+
+    # A process that is killed before the array `done` is there leaves a store just begun.
+    attributes = {"sweep": json.dumps(what), "chunk_shape": list(shape)}
+    group = zarr.create_group(path, overwrite=True, attributes=attributes)
+    whole: Any = {"write_empty_chunks": True}
+    for name, (dim, values, attrs) in layout.coords.items():
+        group.create_array(
+            name, data=values, dimension_names=(dim,), attributes=attrs, config=whole
+        )
+    for name, a in layout.arrays.items():
+        group.create_array(
+            name,
+            shape=a.shape,
+            chunks=a.chunks,
+            dtype=a.dtype,
+            dimension_names=a.dims,
+            attributes=a.attrs,
+            config=whole,
+        )
+    count = (layout.count,)
+    group.create_array(
+        "done", shape=count, chunks=(1,), dtype="int8", dimension_names=("chunk",), config=whole
+    )
+
+
+def check_path(store: Any, overwrite: bool) -> Path:
+    """Return the path of a store; refuse one that holds anything but a sweep."""
+    path = Path(store)
+    if overwrite and _is_sweep(path):
+        shutil.rmtree(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        kept = [entry.name for entry in path.iterdir() if not entry.name.endswith(".partial")]
+    except OSError as error:
+        raise ArgumentError(
+            f"Argument `store` must be a directory that can be written, but {path} is none: "
+            f"{error.strerror}."
+        ) from None
+    wanted = "a new directory or that of a sweep"
+    require(not kept or _is_sweep(path), "store", wanted, path)
+    return path
+
+
+def _is_sweep(path: Path) -> bool:
+    try:
+        return "sweep" in json.loads((path / "zarr.json").read_text())["attributes"]
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _require_same(path: Path, found: dict[str, Any], wanted: dict[str, Any], of: str = "") -> None:
+    """Refuse the store of another sweep, naming the first difference."""
+    for key in found.keys() | wanted.keys():
+        there, here = found.get(key), wanted.get(key)
+        if there == here:
+            continue
+        if isinstance(there, dict) and isinstance(here, dict):
+            _require_same(path, there, here, f"{of}{key} ")
+        there, here = (textwrap.shorten(str(x), 200, placeholder=" ...") for x in (there, here))
+        raise ArgumentError(
+            f"Argument `store` must be that of the same sweep, but in {path} {of}{key} is {there}, "
+            f"not {here}: name another store, or give overwrite=True to discard this one."
+        )

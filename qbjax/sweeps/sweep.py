@@ -1,0 +1,229 @@
+"""The call: from a grid to a labelled dataset."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from qbjax.checks import Status, require, require_choice
+from qbjax.models import StarBattery
+from qbjax.steady import METHODS
+from qbjax.sweeps import store as stores
+from qbjax.sweeps.grid import Grid
+from qbjax.sweeps.job import Job, Run, status_of
+from qbjax.sweeps.observables import Observable, observable
+from qbjax.sweeps.store import Memory, Store
+
+
+def sweep(
+    model: Callable[..., StarBattery],
+    grid: Mapping[str, Any],
+    observables: Any = ("energy", "ergotropy"),
+    *,
+    combine: str = "product",
+    method: str = "auto",
+    ts: ArrayLike | None = None,
+    store: Any = None,
+    overwrite: bool = False,
+    chunk_size: int | None = None,
+    progress: bool = True,
+) -> Any:
+    """Return observables over a grid of parameters, as an `xarray.Dataset`.
+
+    What cannot be trusted is NaN, and `<name>_status` beside every observable says why. N is padded
+    to few sizes, so that few programs are compiled. Every local device takes part, and so does
+    every process that `jax.distributed.initialize` has joined, each with chunks of its own.
+
+    Parameters
+    ----------
+    model
+        `qbjax.StarBattery`, or a function from parameters to a model, such as
+        `functools.partial(qbjax.StarBattery, kappa=0.1)`. Over N it must take N_max, the padded
+        size, too.
+    grid
+        Values of parameters by name, one-dimensional: the dimensions of the result, in this order.
+    observables
+        Names: figures of the steady state ("energy", "ergotropy", "ratio", "relaxation_time",
+        "log_relaxation_time"); charging times "tau_<definition>"; the best dephasing rate and its
+        time, "gamma_C_star_<definition>" and "tau_star_<definition>", which have no dimension
+        gamma_C. Derivatives: `qbjax.grad_of`. Functions of (model, steady state, trajectory) that
+        return a number or an array, by JAX operations; the steady state is None where the model
+        depends on time.
+    combine
+        "product", every combination of values; "zip", the values one by one, along a dimension
+        "point".
+    method
+        Of the steady states: see `qbjax.steady_state`.
+    ts
+        Times of the trajectories, shape (T,), for functions; None: no trajectory.
+    store
+        A directory for a Zarr store. A sweep that was interrupted goes on where it was; the store
+        of another sweep is refused. None keeps everything in memory.
+    overwrite
+        Discard the sweep that is in the store.
+    chunk_size
+        Points that are computed and kept together, at most; None goes by the memory they need. A
+        store that is there keeps its own.
+    progress
+        Show a bar, unless the output is no terminal, and say at the end what is missing.
+
+    Returns
+    -------
+    The dataset: observables with `units` and `long_name`, and what they were made of and with in
+    its attributes. With a store its values are read from there when they are used.
+
+    Raises
+    ------
+    ArgumentError
+        Where an argument is not what it must be.
+    OSError
+        Where the store cannot be written, as on a full disk: what is there is kept.
+
+    Examples
+    --------
+    >>> import functools
+    >>> import numpy as np
+    >>> import qbjax as qb
+    >>> grid = {"N": [2, 4, 8], "gamma_C": np.geomspace(0.1, 10, 3)}
+    >>> model = functools.partial(qb.StarBattery, F=0.5)
+    >>> found = qb.sweep(model, grid, ("ratio", "tau_star_decay_rate"), progress=False)
+    >>> print(dict(found.sizes), found.ratio.sel(N=8, gamma_C=1.0).item().__round__(4))
+    {'N': 3, 'gamma_C': 3} 0.8572
+    >>> print(found.tau_star_decay_rate.values.round(1))
+    [   8.4   66.7 3251.1]
+    """
+    began = time.perf_counter()
+    require_choice(combine, "combine", ("product", "zip"))
+    require_choice(method, "method", ("auto", *METHODS))
+    counted = chunk_size is None or (isinstance(chunk_size, int) and chunk_size >= 1)
+    require(counted, "chunk_size", "an integer of at least 1", chunk_size)
+    over = Grid(grid, combine == "zip")
+    job = Job(model, over, _wanted(observables, over), method, _times(ts))
+    run, kept = _kept(job, store, overwrite, chunk_size)
+    _finish(run, kept, progress)
+    found = kept.dataset(job.provenance() | {"wall_time": time.perf_counter() - began})
+    found = found[[name for each in job.wanted for name in (each.name, status_of(each.name))]]
+    if progress:
+        print(summary(found), file=sys.stderr)
+    return found
+
+
+def summary(found: Any) -> str:
+    """Return how many values of a sweep are missing, where, and why.
+
+    Parameters
+    ----------
+    found
+        The dataset that `sweep` returned.
+    """
+    lines = []
+    for name in found.data_vars:
+        if status_of(name) not in found:
+            continue
+        codes = found[status_of(name)]
+        for status in Status:
+            places = np.nonzero(codes.values == status)
+            if status is Status.OK or not len(places[0]):
+                continue
+            where = ", ".join(
+                _span(found, dim, at) for dim, at in zip(codes.dims, places, strict=True)
+            )
+            count = f"{len(places[0])} of {codes.size}"
+            lines.append(f"{name}: {count} {status.name} ({status.reason}) at {where}")
+    return "\n".join(lines) or "every value can be trusted"
+
+
+def _span(found: Any, dim: str, at: np.ndarray) -> str:
+    values = found[dim].values[at] if dim in found.coords else at
+    low, high = np.min(values), np.max(values)
+    return f"{dim} = {low:g}" if low == high else f"{dim} = {low:g} ... {high:g}"
+
+
+def _wanted(given: Any, grid: Grid) -> tuple[Observable, ...]:
+    listed = given if isinstance(given, list | tuple) else (given,)
+    require(len(listed) > 0, "observables", "at least one", "none")
+    found = tuple(observable(each) for each in listed)
+    names = [each.name for each in found]
+    taken = {*grid.values, *grid.axes, "done"}
+    free = len(set(names)) == len(names) and not taken & set(names)
+    require(free, "observables", "of different names, and others than the parameters'", names)
+    return found
+
+
+def _times(ts: ArrayLike | None) -> jax.Array | None:
+    return None if ts is None else jnp.asarray(ts, float)
+
+
+def _kept(
+    job: Job, store: Any, overwrite: bool, chunk_size: int | None
+) -> tuple[Run, Memory | Store]:
+    """Return the run and where its numbers are kept; a store that is there keeps its chunks."""
+    if store is None:
+        alone = jax.process_count() == 1
+        require(alone, "store", "given where several processes share a sweep", "None")
+        layout = _cut(job, chunk_size).layout()
+        wanted = f"given for {layout.size / 1e9:.3g} GB of results, too much for memory"
+        require(layout.size < _free_memory() / 2, "store", wanted, "None")
+        run = _fitted(job, chunk_size)
+        return run, Memory(run.layout())
+    first = jax.process_index() == 0
+    what = job.description()
+    made = None
+    try:
+        if first:
+            path = stores.check_path(store, overwrite)
+            if not stores.is_ready(path):
+                made = _fitted(job, chunk_size)
+                stores.prepare(path, made.layout(), made.shape, what)
+    finally:
+        _meet("a sweep's store is made")
+    path = stores.check_path(store, False)
+    kept = Store(path, what)
+    return made or Run(job, kept.chunk_shape), kept
+
+
+def _cut(job: Job, chunk_size: int | None) -> Run:
+    return Run(job, job.grid.chunk_shape(chunk_size or job.most()))
+
+
+def _fitted(job: Job, chunk_size: int | None) -> Run:
+    run = _cut(job, chunk_size)
+    return run.fitting() if chunk_size is None else run
+
+
+def _free_memory() -> float:
+    """Return the free memory of the host in bytes."""
+    try:
+        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (ValueError, OSError, AttributeError):
+        return 8e9
+
+
+def _finish(run: Run, kept: Memory | Store, progress: bool) -> None:
+    """Compute the chunks that are not done; every process takes its share."""
+    from tqdm import tqdm
+
+    processes, this = jax.process_count(), jax.process_index()
+    mine = [number for number in range(this, len(run.chunks), processes) if not kept.done[number]]
+    total = sum(map(run.points, mine))
+    what = f"sweep on {len(jax.devices())} x {jax.devices()[0].device_kind}"
+    hidden = not (progress and sys.stderr.isatty() and this == 0)
+    with tqdm(total=total, desc=what, unit=" points", disable=hidden) as bar:
+        for number in mine:
+            kept.write(number, run.solve(number))
+            bar.update(run.points(number))
+    _meet("a sweep is done")
+
+
+def _meet(where: str) -> None:
+    """Wait for the other processes."""
+    if jax.process_count() > 1:
+        from jax.experimental.multihost_utils import sync_global_devices
+
+        sync_global_devices(where)
