@@ -8,7 +8,7 @@ Parameters that depend on time: `Pulse`, `PiecewiseConstant`.
 Solvers: `steady_state` and `evolve`, which return a `SteadyState` and a `Trajectory`.
 Charging: `charging_time`, `decay_rate`, `optimal_dephasing`.
 The best parameters for any figure of merit: `optimize`.
-Grids of parameters: `sweep`, with `grad_of` for derivatives; pictures of them in `plotting`.
+Grids of parameters: `sweep`, with `grad_of` for derivatives; pictures of them in `plot`.
 Figures of merit, on plain arrays: `energy`, `ergotropy`, `ergotropy_ratio`, `passive_state`,
 `passive_energy`, `coherent_ergotropy`, `incoherent_ergotropy`, `capacity`, `purity`, `fidelity`,
 `average_power`, `instantaneous_power`.
@@ -26,6 +26,7 @@ import jax
 if os.environ.get("QBJAX_ENABLE_X64", "1") != "0":
     jax.config.update("jax_enable_x64", True)
 
+from qbjax import plotting as plot
 from qbjax.chargers import cavity, qubit, spin
 from qbjax.charging import ChargingTime, charging_time, decay_rate
 from qbjax.checks import ArgumentError, SolveError, Status
@@ -94,6 +95,7 @@ __all__ = [
     "optimize",
     "passive_energy",
     "passive_state",
+    "plot",
     "purity",
     "qubit",
     "spin",

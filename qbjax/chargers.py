@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qbjax.checks import require
+from qbjax.checks import ArgumentError, require
 
 
 @dataclass(frozen=True)
@@ -87,3 +87,29 @@ def spin(S: float) -> Charger:
     require(whole, "S", "a positive multiple of 1/2", S)
     levels = round(2 * S) + 1
     return Charger("spin", levels, tuple(math.sqrt(c * (levels - c)) for c in range(1, levels)))
+
+
+def charger_from_text(text: str) -> Charger:
+    """Return what a text names: "qubit", "cavity:LEVELS" or "spin:S".
+
+    Raises
+    ------
+    ArgumentError
+        Where it names nothing.
+
+    Examples
+    --------
+    >>> from qbjax.chargers import charger_from_text
+    >>> charger_from_text("spin:1.5").levels
+    4
+    """
+    name, _, size = str(text).partition(":")
+    try:
+        if text == "qubit":
+            return qubit()
+        return {"cavity": lambda: cavity(int(size)), "spin": lambda: spin(float(size))}[name]()
+    except (KeyError, ValueError) as error:
+        if isinstance(error, ArgumentError):
+            raise
+        wanted = '"qubit", "cavity:LEVELS" or "spin:S"'
+        raise ArgumentError(f'Argument `charger` must be {wanted}, but is "{text}".') from None

@@ -11,20 +11,23 @@ import platform
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any, NoReturn
 
 import jax
 import numpy as np
 
 import qbjax as qb
-from qbjax.chargers import Charger
+from qbjax.chargers import charger_from_text
 from qbjax.charging import BRANCHES, DEFINITIONS
 from qbjax.checks import ArgumentError, SolveError, Status, require
 from qbjax.evolve import METHODS as EVOLVE_METHODS
 from qbjax.paper import FIGURES, reproduce
 from qbjax.paper.report import as_json
 from qbjax.steady import METHODS as STEADY_METHODS
+from qbjax.sweeps.config import from_toml
+from qbjax.sweeps.sweep import summary
 
 Result = dict[str, Any]
 
@@ -40,12 +43,11 @@ _MODEL_OPTIONS = {
     "Gamma_up": "rate of collective pumping of the battery (default: none)",
     "Gamma_z": "rate of collective dephasing of the battery (default: none)",
 }
-_CHARGERS: dict[str, Callable[[Any], Charger]] = {"cavity": qb.cavity, "spin": qb.spin}
 _STEADY_OPTIONS = ("method", "time")
 _EVOLVE_OPTIONS = ("method", "rtol")
 _TIME_OPTIONS = ("branch", "window", "band", "min_weight")
 _SAMPLES = 101
-_PACKAGES = ("jax", "jaxlib", "equinox", "diffrax", "optax", "numpy", "matplotlib")
+_CORE = ("jax", "jaxlib", "equinox", "diffrax", "optax", "numpy", "matplotlib", "xarray", "zarr")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -110,6 +112,11 @@ def _parser() -> _Parser:
     sub = add("optimal-dephasing", _optimal_dephasing, "The dephasing rate that charges fastest.")
     _add_model(sub, without="gamma_C")
     _add_definition(sub)
+    sub = add("sweep", _sweep, "Observables over a grid of parameters, into a Zarr store.")
+    sub.add_argument("file", help="TOML file: see the README")
+    sub.add_argument("--store", default=argparse.SUPPRESS, help="directory of the store")
+    sub.add_argument("--overwrite", action="store_true", help="discard a sweep that is there")
+    sub.add_argument("--plot", action="store_true", help="draw every observable beside the store")
     sub = add("reproduce", _reproduce, "Every figure and number of the paper.")
     sub.add_argument("--out", default="results/paper", help="directory (default results/paper)")
     sub.add_argument("--figure", action="append", help=f"{', '.join(FIGURES)}; may be repeated")
@@ -192,21 +199,8 @@ def _given(options: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
 
 
 def _model(options: argparse.Namespace) -> qb.StarBattery:
-    charger = _charger(options.charger)
+    charger = charger_from_text(options.charger)
     return qb.StarBattery(**_given(options, ("N", "F", *_MODEL_OPTIONS)), charger=charger)
-
-
-def _charger(text: str) -> Charger:
-    """Return what a text like "cavity:12" names."""
-    if text == "qubit":
-        return qb.qubit()
-    name, _, size = text.partition(":")
-    try:
-        make, number = _CHARGERS[name], _number(size)
-    except (KeyError, ValueError):
-        wanted = '"qubit", "cavity:LEVELS" or "spin:S"'
-        raise ArgumentError(f'Argument `charger` must be {wanted}, but is "{text}".') from None
-    return make(number)
 
 
 def _steady_state(options: argparse.Namespace) -> Result:
@@ -238,6 +232,23 @@ def _optimal_dephasing(options: argparse.Namespace) -> Result:
     return _fields(found)
 
 
+def _sweep(options: argparse.Namespace) -> Result:
+    arguments = from_toml(options.file) | _given(options, ("store",))
+    found = qb.sweep(**arguments, overwrite=options.overwrite)
+    store = Path(arguments["store"])
+    drawn = qb.plot.draw_sweep(found, store.with_suffix("")) if options.plot else []
+    shape = {dim: found.sizes[dim] for values in found.coords.values() for dim in values.dims}
+    # Without --json it was shown already.
+    missing = {"summary": summary(found).splitlines()} if options.json else {}
+    return {
+        "store": str(store),
+        "points": math.prod(shape.values()),
+        **missing,
+        **({"pictures": [str(path) for path in drawn]} if options.plot else {}),
+        **{name: found.attrs[name] for name in ("method", "device", "precision", "wall_time")},
+    }
+
+
 def _reproduce(options: argparse.Namespace) -> Result:
     done = reproduce(options.out, options.figure, options.quick, options.force)
     return {
@@ -249,7 +260,7 @@ def _reproduce(options: argparse.Namespace) -> Result:
 
 
 def _info(options: argparse.Namespace) -> Result:
-    versions = {name: version(name) for name in _PACKAGES}
+    versions = {name: _version(name) for name in _CORE}
     return {
         "qbjax": qb.__version__,
         "python": platform.python_version(),
@@ -258,6 +269,13 @@ def _info(options: argparse.Namespace) -> Result:
         "platform": jax.default_backend(),
         "precision": "double" if jax.config.read("jax_enable_x64") else "single",
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _fields(solution: Any, without: tuple[str, ...] = ()) -> Result:

@@ -4,16 +4,22 @@ Figures are made without pyplot, so that nothing here depends on a display or on
 matplotlib is imported when the first one is made.
 """
 
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from qbjax.checks import require
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.collections import QuadMesh
     from matplotlib.image import AxesImage
+    from xarray import DataArray, Dataset
 
 # Widths of one and of two columns in cm.
 ONE_COLUMN, TWO_COLUMNS = 8.6, 17.8
@@ -194,3 +200,166 @@ def plain_ticks(ax: "Axes", ticks: ArrayLike) -> None:
     """Put plain numbers on a logarithmic x axis that spans less than a decade or two."""
     ax.set_xticks(np.asarray(ticks), [f"{t:g}" for t in np.asarray(ticks)])
     ax.minorticks_off()
+
+
+def lines(ax: "Axes", found: "DataArray", over: str) -> None:
+    """Draw an observable of a sweep against a parameter, a line for every value of another one.
+
+    Parameters
+    ----------
+    ax
+        Where to draw.
+    found
+        One observable of the dataset that `qbjax.sweep` returned, with `over` and at most one other
+        dimension: select values of the rest beforehand, as in `found.energy.sel(F=0.5)`. Of many
+        lines six are drawn.
+    over
+        The parameter on the horizontal axis.
+
+    Raises
+    ------
+    ArgumentError
+        Where there are other dimensions.
+    """
+    (other,) = _others(found, (over,), 1) or (None,)
+    x = found[over].values
+    if other is None:
+        ax.plot(x, found.values, _mark(x))
+    else:
+        for i in _spread(found.sizes[other], 6):
+            label = f"{_symbol(other)} = {found[other].values[i]:.3g}"
+            ax.plot(x, found.isel({other: i}).transpose(over).values, _mark(x), label=label)
+        ax.legend()
+    ax.set_xlabel(_label(found[over]))
+    ax.set_ylabel(_label(found))
+    if _spans(x):
+        ax.set_xscale("log")
+    if _spans(found.values):
+        ax.set_yscale("log")
+
+
+def heatmap(ax: "Axes", found: "DataArray", over: tuple[str, str]) -> "QuadMesh":
+    """Draw an observable of a sweep as a map over two parameters; what is missing stays grey.
+
+    Parameters
+    ----------
+    ax
+        Where to draw.
+    found
+        One observable of the dataset that `qbjax.sweep` returned, with these two dimensions.
+    over
+        The parameters on the horizontal and on the vertical axis.
+
+    Raises
+    ------
+    ArgumentError
+        Where there are other dimensions.
+    """
+    from matplotlib.colors import LogNorm
+
+    _others(found, over, 0)
+    x, y = (found[name].values for name in over)
+    values = found.transpose(over[1], over[0]).values
+    norm = LogNorm() if _spans(values) else None
+    ax.set_facecolor("0.8")
+    style: dict[str, Any] = {"cmap": "viridis", "shading": "nearest", "rasterized": True}
+    mesh = ax.pcolormesh(x, y, values, norm=norm, **style)
+    for axis, name in ((ax.set_xscale, over[0]), (ax.set_yscale, over[1])):
+        if _spans(found[name].values):
+            axis("log")
+    ax.set_xlabel(_label(found[over[0]]))
+    ax.set_ylabel(_label(found[over[1]]))
+    ax.figure.colorbar(mesh, ax=ax, label=_label(found))
+    return mesh
+
+
+def draw_sweep(found: "Dataset", stem: str | Path) -> list[Path]:
+    """Draw every observable of a sweep, as PNG and PDF, and return the files.
+
+    The two longest axes make a map where both have 12 values or more, and lines otherwise; up to
+    three values of the next axis make panels, and others are held at their last value.
+
+    Parameters
+    ----------
+    found
+        The dataset that `qbjax.sweep` returned.
+    stem
+        Beginning of the files' names; that of the observable is added.
+    """
+    made = []
+    for name in found.data_vars:
+        if f"{name}_status" not in found or not set(found[name].dims) <= set(found.coords):
+            continue
+        with _panels(found[name]) as figure:
+            for kind in ("png", "pdf"):
+                made.append(Path(f"{stem}-{name}.{kind}"))
+                figure.savefig(made[-1], dpi=300)
+    return made
+
+
+@contextmanager
+def _panels(found: "DataArray") -> Iterator[Any]:
+    longest = sorted(map(str, found.dims), key=lambda dim: -found.sizes[dim])
+    drawn, rest = longest[:2], longest[2:]
+    split = rest[:1] if rest and found.sizes[rest[0]] > 1 else []
+    found = found.isel({dim: -1 for dim in rest if dim not in split})
+    places = [-1]
+    if split:
+        places = _spread(found.sizes[split[0]], 3)
+    width = ONE_COLUMN if len(places) == 1 else TWO_COLUMNS
+    with figure(width, 6.5, columns=len(places)) as (made, axes):
+        for ax, place in zip(axes[0], places, strict=True):
+            part = found.isel(dict.fromkeys(split, place))
+            if len(drawn) == 2 and found.sizes[drawn[1]] >= 12:
+                heatmap(ax, part, (drawn[0], drawn[1]))
+            else:
+                lines(ax, part, drawn[0])
+            held = [f"{_symbol(dim)} = {part[dim].item():.3g}" for dim in rest]
+            ax.set_title(", ".join(held))
+        yield made
+
+
+def _spread(length: int, most: int) -> list[int]:
+    """Return places along an axis, evenly spread."""
+    return [int(i) for i in np.unique(np.linspace(0, length - 1, most).round())]
+
+
+def _others(found: "DataArray", over: tuple[str, ...], most: int) -> list[str]:
+    """Return the dimensions that are not drawn along; refuse too many."""
+    others = [str(dim) for dim in found.dims if dim not in over]
+    good = set(over) <= set(found.dims) and len(others) <= most
+    wanted = f"of the dimensions {', '.join(over)}" + " and at most one more" * most
+    require(good, "found", wanted, f"of {', '.join(map(str, found.dims))}")
+    return others
+
+
+_SYMBOLS = {
+    "gamma_C": r"\gamma_C",
+    "kappa": r"\kappa",
+    "nbar": r"\bar n",
+    **{f"omega_{x}": rf"\omega_{x}" for x in "BCd"},
+    "Gamma_down": r"\Gamma_\downarrow",
+    "Gamma_up": r"\Gamma_\uparrow",
+    "Gamma_z": r"\Gamma_z",
+}
+
+
+def _symbol(name: Any) -> str:
+    return f"${_SYMBOLS.get(name, name)}$" if len(name) == 1 or name in _SYMBOLS else str(name)
+
+
+def _label(found: "DataArray") -> str:
+    units = found.attrs.get("units", "")
+    name = found.attrs.get("long_name") or _symbol(found.name)
+    label = f"{name} ({units})" if units not in ("", "1") else str(name)
+    return textwrap.fill(label, 40)
+
+
+def _mark(x: np.ndarray) -> str:
+    return "o-" if len(x) <= 20 else "-"
+
+
+def _spans(values: np.ndarray) -> bool:
+    """Tell whether values want a logarithmic axis."""
+    values = values[np.isfinite(values)]
+    return values.size > 0 and bool(np.min(values) > 0 and np.max(values) > 100 * np.min(values))

@@ -82,12 +82,14 @@ class Job:
         """Return the solver of points whose N are padded to a size; None where N is fixed."""
         build = self.build if size is None else functools.partial(self.build, N_max=size)
         wanted = tuple(each for each in self.wanted if with_optima or not each.of_optimum)
-        return points.solver(build, wanted, self.method, self.ts, self.exact)
+        question = points.Question(build, wanted, self.method, self.ts)
+        solve = points.solve_exactly if self.exact else points.solve_generally
+        return functools.partial(solve, question)
 
     def most(self) -> int:
         """Return how many points a chunk may have, unless the compiled program says less."""
         if self.exact:
-            return _MANY
+            return _FEW if any(each.iterated for each in self.wanted) else _MANY
         state = 16 * (self.first.charger.levels * self.first.levels) ** 2
         if jax.default_backend() == "cpu":
             return int(np.clip(_WORK / (_RETURNED * state), 1, _FEW))
@@ -98,7 +100,6 @@ class Job:
         made_with = provenance.versions()
         return {
             "model": provenance.model_text(self.build),
-            "model at the first point": provenance.values_text(self.first),
             "grid": {name: values.tolist() for name, values in self.grid.values.items()},
             "combine": "zip" if self.grid.together else "product",
             "observables": [f"{each.name} {each.source}".strip() for each in self.wanted],
@@ -106,6 +107,7 @@ class Job:
             "method": self.method,
             "precision": made_with["precision"],
             "qbjax": made_with["qbjax"],
+            "model at the first point": provenance.values_text(self.first),
         }
 
     def provenance(self) -> dict[str, Any]:
@@ -159,7 +161,8 @@ def _check_names(build: Callable[..., StarBattery], grid: Grid) -> None:
         there = (name in known and name != "N_max") or any_name
         require(there, "grid", f"over parameters of the model ({listed})", f"over {name}")
     for name, each in known.items():
-        open_ = each.default is each.empty and each.kind is each.POSITIONAL_OR_KEYWORD
+        single = each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+        open_ = single and each.default is each.empty
         wanted = f"over {name} too, which the model needs"
         require(not open_ or name in grid.values, "grid", wanted, "without it")
     if "N" in grid.values:

@@ -68,6 +68,8 @@ class Observable(eqx.Module):
         From the solves of a model to a value and its status.
     of_optimum
         Whether it belongs to the best dephasing rate, and has no dimension gamma_C.
+    iterated
+        Whether it is found step by step: side by side, all points would wait for the slowest.
     source
         What tells it apart from others of its name, for a function: a fingerprint of its source.
     """
@@ -77,6 +79,7 @@ class Observable(eqx.Module):
     long_name: str
     measure: Callable[[Solved], Measured]
     of_optimum: bool = False
+    iterated: bool = False
     source: str = ""
 
 
@@ -106,14 +109,16 @@ def _named() -> dict[str, Observable]:
     found = [Observable(name, *words, _figure(name)) for name, words in _FIGURES.items()]
     for definition in DEFINITIONS:
         by = f'by "{definition}"'
-        measure = _charging(definition)
-        found.append(Observable(f"tau_{definition}", TIME, f"charging time {by}", measure))
+        name, measure = f"tau_{definition}", _charging(definition)
+        slow = definition in ("fit", "settling")
+        found.append(Observable(name, TIME, f"charging time {by}", measure, iterated=slow))
         for field, units, words in (
             ("gamma_C", RATE, "best dephasing rate"),
             ("tau", TIME, "shortest charging time"),
         ):
             name, measure = f"{field}_star_{definition}", _optimal(definition, field)
-            found.append(Observable(name, units, f"{words} {by}", measure, True))
+            slow = definition != "decay_rate"
+            found.append(Observable(name, units, f"{words} {by}", measure, True, slow))
     return {observable.name: observable for observable in found}
 
 
@@ -190,7 +195,8 @@ def grad_of(name: str, parameter: str) -> Observable:
 
     units = f"{source.units} / ({ENERGY if parameter == 'omega_B' else RATE})"
     words = f"derivative of {source.long_name} with respect to {parameter}"
-    return Observable(f"d_{name}_d_{parameter}", units, words, measure)
+    name = f"d_{name}_d_{parameter}"
+    return Observable(name, units, words, measure, iterated=source.iterated)
 
 
 def measure(solved: Solved, wanted: tuple[Observable, ...]) -> dict[str, Measured]:

@@ -45,67 +45,84 @@ class Points(eqx.Module):
 Solve = Callable[[Points], Found]
 
 
+class Question(eqx.Module):
+    """What is asked of points.
+
+    Attributes
+    ----------
+    build
+        The function from parameters to a model.
+    wanted, method, ts
+        The observables, the method of the steady states, and the times of the trajectories.
+    """
+
+    build: Callable[..., StarBattery]
+    wanted: tuple[Observable, ...]
+    method: str
+    ts: jax.Array | None
+
+    def only(self, **kind: bool) -> "Question":
+        """Return the question for observables of one kind, such as of_optimum=True."""
+        ((name, value),) = kind.items()
+        those = tuple(each for each in self.wanted if getattr(each, name) == value)
+        return Question(self.build, those, self.method, self.ts)
+
+    def answer(self, model: StarBattery) -> Found:
+        """Return the observables of a model, or of a batch."""
+        return measure(Solved(model, self.method, self.ts), self.wanted)
+
+
 def applies(model: StarBattery, method: str) -> bool:
     """Tell whether the exact solution is that of a model, by structure and by the method asked."""
     return method in ("auto", "exact") and sectors.obstacle(model) is None
 
 
-def solver(
-    build: Callable[..., StarBattery],
-    wanted: tuple[Observable, ...],
-    method: str,
-    ts: jax.Array | None,
-    exact: bool,
-) -> Solve:
-    """Return the function from points to observables, shapes (P, G, ...) or (P, ...).
+def solve_exactly(question: Question, points: Points) -> Found:
+    """Return the observables by the exact solution, shapes (P, G, ...) or (P, ...).
 
     The latter are those of an optimum, and all where `Points.gamma_C` is None.
-
-    Parameters
-    ----------
-    build
-        From parameters to a model.
-    wanted, method, ts
-        What to observe, the method of the steady state, and the times of the trajectory.
-    exact
-        Whether the exact solution applies.
     """
-    optima = tuple(each for each in wanted if each.of_optimum)
-    others = tuple(each for each in wanted if not each.of_optimum)
+    in_turn = jax.default_backend() == "cpu"
+    steps = _solve_nested(question.only(iterated=True), points, _in_turn if in_turn else jax.vmap)
+    return steps | _solve_nested(question.only(iterated=False), points, jax.vmap)
 
-    def observe(model: StarBattery, those: tuple[Observable, ...]) -> Found:
-        return measure(Solved(model, method, ts), those)
 
-    def nested(points: Points) -> Found:
-        gammas = points.gamma_C
+def _solve_nested(
+    question: Question, points: Points, many: Callable[[Callable[..., Found]], Callable[..., Found]]
+) -> Found:
+    """Map over gamma_C inside: what does not depend on it is done once for all of its values."""
+    build, gammas = question.build, points.gamma_C
+    optima, others = question.only(of_optimum=True), question.only(of_optimum=False)
 
-        def at(_: jax.Array, point: dict[str, jax.Array]) -> Found:
-            if gammas is None:
-                return observe(build(**point), wanted)
-
-            def at_gamma(gamma_C: jax.Array) -> Found:
-                return observe(build(**point, gamma_C=gamma_C), others)
-
-            best = observe(build(**point, gamma_C=gammas[0]), optima) if optima else {}
-            return (jax.vmap(at_gamma)(gammas) if others else {}) | best
-
-        return jax.vmap(at)(points.count, points.outer)
-
-    def flat(points: Points) -> Found:
-        gammas = points.gamma_C
-
-        def at(_: jax.Array, point: dict[str, jax.Array]) -> StarBattery:
-            if gammas is None:
-                return build(**point)
-            return jax.vmap(lambda gamma_C: build(**point, gamma_C=gamma_C))(gammas)
-
-        models = jax.vmap(at)(points.count, points.outer)
+    def at(_: jax.Array, point: dict[str, jax.Array]) -> Found:
         if gammas is None:
-            return observe(models, wanted)
-        best = jax.tree.map(lambda leaf: leaf[:, 0], models)
-        return observe(models, others) | observe(best, optima)
+            return question.answer(build(**point))
+        inside = many(lambda gamma_C: others.answer(build(**point, gamma_C=gamma_C)))
+        return inside(gammas) | optima.answer(build(**point, gamma_C=gammas[0]))
 
-    return nested if exact else flat
+    return many(at)(points.count, points.outer) if question.wanted else {}
+
+
+def _in_turn(function: Callable[..., Found]) -> Callable[..., Found]:
+    return lambda *xs: jax.lax.map(lambda each: function(*each), xs)
+
+
+def solve_generally(question: Question, points: Points) -> Found:
+    """Return the same by the solvers for any model, from a batch of models."""
+    build, gammas = question.build, points.gamma_C
+
+    def at(_: jax.Array, point: dict[str, jax.Array]) -> StarBattery:
+        if gammas is None:
+            return build(**point)
+        return jax.vmap(lambda gamma_C: build(**point, gamma_C=gamma_C))(gammas)
+
+    models = jax.vmap(at)(points.count, points.outer)
+    if gammas is None:
+        return question.answer(models)
+    best = jax.tree.map(lambda leaf: leaf[:, 0], models)
+    return question.only(of_optimum=False).answer(models) | question.only(of_optimum=True).answer(
+        best
+    )
 
 
 def program(solve: Solve, example: Points, optima: set[str], exact: bool) -> tuple[Solve, int]:
@@ -114,7 +131,7 @@ def program(solve: Solve, example: Points, optima: set[str], exact: bool) -> tup
     Parameters
     ----------
     solve, exact
-        That of `solver`, and whether it is the exact solution's.
+        A function from points to observables, and whether it is the exact solution's.
     example
         Points of the shape.
     optima

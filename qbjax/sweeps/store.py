@@ -4,9 +4,13 @@ Every chunk of a sweep is a chunk of every array of the store, written atomicall
 the array `done` is written last, so that a chunk is either whole or computed again.
 """
 
+import functools
+import itertools
 import json
 import shutil
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -84,13 +88,10 @@ class Store:
 
     def write(self, number: int, parts: Parts) -> None:
         """Write what a chunk gives, and then that it is done."""
-        try:
+        with _writing(self.path):
             for name, (where, values) in parts.items():
                 self.group[name][where] = values
             self.group["done"][number] = 1
-        except OSError as error:
-            left = "the chunks before are kept: make room and call again with the same store"
-            raise OSError(error.errno, f"{error.strerror} ({left})", str(self.path)) from error
         self.done[number] = True
 
     def dataset(self, attrs: dict[str, Any]) -> Any:
@@ -113,6 +114,20 @@ def is_ready(path: Path) -> bool:
 
 def prepare(path: Path, layout: Layout, shape: tuple[int, ...], what: dict[str, Any]) -> None:
     """Make the store of a sweep."""
+    with _writing(path):
+        _prepare(path, layout, shape, what)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        advice = "what is there is kept: make room and call again with the same store"
+        raise OSError(error.errno, f"{error.strerror} ({advice})", str(path)) from error
+
+
+def _prepare(path: Path, layout: Layout, shape: tuple[int, ...], what: dict[str, Any]) -> None:
     import zarr
 
     # A process that is killed before the array `done` is there leaves a store just begun.
@@ -166,14 +181,23 @@ def _is_sweep(path: Path) -> bool:
 
 def _require_same(path: Path, found: dict[str, Any], wanted: dict[str, Any], of: str = "") -> None:
     """Refuse the store of another sweep, naming the first difference."""
-    for key in found.keys() | wanted.keys():
+    for key in (*wanted, *(found.keys() - wanted.keys())):
         there, here = found.get(key), wanted.get(key)
         if there == here:
             continue
         if isinstance(there, dict) and isinstance(here, dict):
             _require_same(path, there, here, f"{of}{key} ")
-        there, here = (textwrap.shorten(str(x), 200, placeholder=" ...") for x in (there, here))
+        there, here = _from_the_difference(str(there), str(here))
         raise ArgumentError(
             f"Argument `store` must be that of the same sweep, but in {path} {of}{key} is {there}, "
             f"not {here}: name another store, or give overwrite=True to discard this one."
         )
+
+
+def _from_the_difference(there: str, here: str) -> tuple[str, str]:
+    """Return two long texts from a little before where they differ."""
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(there, here, strict=False))
+    start = max(sum(1 for _ in same) - 30, 0)
+    dots = "... " * (start > 0)
+    short = functools.partial(textwrap.shorten, width=200, placeholder=" ...")
+    return dots + short(there[start:]), dots + short(here[start:])

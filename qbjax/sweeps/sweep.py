@@ -115,7 +115,7 @@ def sweep(
 
 
 def summary(found: Any) -> str:
-    """Return how many values of a sweep are missing, where, and why.
+    """Return how many values of a sweep are missing or ambiguous, where, and why.
 
     Parameters
     ----------

@@ -1,0 +1,110 @@
+"""Sweeps from a TOML file, as `qbjax sweep` takes them.
+
+    observables = ["energy", "ergotropy", "tau_decay_rate"]
+    store = "sweep.zarr"                     # the default: named after the file
+
+    [model]                                  # what is the same at every point
+    kappa = 0.1
+    charger = "cavity:6"
+
+    [grid]
+    N = {from = 1, to = 16}                  # integers, both included; step = 1
+    F = [0.2, 0.5, 10.0]
+    gamma_C = {from = 1e-3, to = 1e2, points = 200, spacing = "log"}     # or "linear"
+
+`combine`, `method`, `ts` and `chunk_size` are those of `qbjax.sweep`; a derivative of an observable
+is written as {gradient = "ergotropy", of = "F"} in the list.
+"""
+
+import functools
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qbjax.chargers import charger_from_text
+from qbjax.checks import ArgumentError, require, require_choice
+from qbjax.models import StarBattery
+from qbjax.sweeps.observables import grad_of
+
+_PLAIN = ("combine", "method", "ts", "chunk_size")
+
+
+def from_toml(path: str | Path) -> dict[str, Any]:
+    """Return the arguments of `qbjax.sweep` that a TOML file holds.
+
+    Parameters
+    ----------
+    path
+        The file. Without `store` in it, the store is named after the file, in its directory.
+
+    Raises
+    ------
+    ArgumentError
+        Where the file is no TOML or holds what a sweep does not know.
+    OSError
+        Where it cannot be read.
+    """
+    path = Path(path)
+    try:
+        found = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ArgumentError(f"Argument `file` must be TOML, but {path} is not: {error}.") from None
+    known = ("model", "grid", "observables", "store", *_PLAIN)
+    for name in found:
+        require(name in known, "file", f"of entries out of {', '.join(known)}", f"with {name}")
+    require(isinstance(found.get("grid"), dict), "file", "with a table [grid]", "without")
+    fixed = _table(found, "model")
+    if "charger" in fixed:
+        fixed["charger"] = charger_from_text(fixed["charger"])
+    arguments = {name: found[name] for name in _PLAIN if name in found}
+    if "observables" in found:
+        listed = found["observables"]
+        listed = listed if isinstance(listed, list) else [listed]
+        arguments["observables"] = [_observable(each) for each in listed]
+    return {
+        "model": functools.partial(StarBattery, **fixed) if fixed else StarBattery,
+        "grid": {name: _values(name, values) for name, values in found["grid"].items()},
+        "store": found.get("store", path.with_suffix(".zarr")),
+        **arguments,
+    }
+
+
+def _table(found: dict[str, Any], name: str) -> dict[str, Any]:
+    table = found.get(name, {})
+    require(isinstance(table, dict), "file", f"with {name} as a table", f"with {table!r}")
+    return dict(table)
+
+
+def _observable(given: Any) -> Any:
+    if not isinstance(given, dict):
+        return given
+    require(set(given) == {"gradient", "of"}, "observables", "{gradient = ..., of = ...}", given)
+    return grad_of(given["gradient"], given["of"])
+
+
+def _values(name: str, given: Any) -> Any:
+    """Return the values of a parameter: a list as it stands, or a range that is written out."""
+    if not isinstance(given, dict):
+        return given
+    keys, shown = set(given), f"{name} = {given}"
+    if keys in ({"from", "to"}, {"from", "to", "step"}):
+        ends = (given["from"], given["to"], given.get("step", 1))
+        whole = all(isinstance(each, int) for each in ends) and ends[2] >= 1
+        require(whole, "grid", "integers from, to and step, or points beside from and to", shown)
+        return np.arange(ends[0], ends[1] + 1, ends[2])
+    wanted = "a list, {from, to, step} or {from, to, points, spacing}"
+    require({"from", "to", "points"} <= keys <= {*_SPACED}, "grid", wanted, shown)
+    require_choice(given.get("spacing", "linear"), "spacing", tuple(_SPACINGS))
+    counted = isinstance(given["points"], int) and given["points"] >= 1
+    require(counted, "points", "an integer of at least 1", given["points"])
+    space = _SPACINGS[given.get("spacing", "linear")]
+    positive = space is not np.geomspace or (given["from"] > 0 and given["to"] > 0)
+    require(positive, "grid", 'between positive ends for spacing = "log"', shown)
+    return space(given["from"], given["to"], given["points"])
+
+
+_SPACED = ("from", "to", "points", "spacing")
+_SPACINGS: dict[str, Callable[..., Any]] = {"linear": np.linspace, "log": np.geomspace}

@@ -1,0 +1,375 @@
+"""Sweeps against Python loops over the solvers, and what a store must hold out against."""
+
+import functools
+import json
+import shutil
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import xarray
+from helpers import mp_energy
+
+import qbjax as qb
+from qbjax.sweeps import job as jobs
+from qbjax.sweeps import points
+from qbjax.sweeps.grid import Chunks, Grid
+from qbjax.sweeps.sweep import summary
+
+GRID = {"N": [1, 2, 5], "F": [0.3, 2.0], "gamma_C": [0.05, 0.4, 3.0, 40.0]}
+NAMES = ("energy", "ergotropy", "relaxation_time", "tau_decay_rate", "tau_star_decay_rate")
+sweep = functools.partial(qb.sweep, progress=False)
+
+
+def loop(grid):
+    """The same numbers, point by point, each N in its own size."""
+    found = {name: np.empty([len(v) for v in grid.values()]) for name in NAMES}
+    for i, N in enumerate(grid["N"]):
+        for j, F in enumerate(grid["F"]):
+            best = qb.optimal_dephasing(qb.StarBattery(N, F), "decay_rate")
+            for k, gamma_C in enumerate(grid["gamma_C"]):
+                model = qb.StarBattery(N, F, gamma_C=gamma_C)
+                state = qb.steady_state(model)
+                for name in NAMES[:3]:
+                    found[name][i, j, k] = getattr(state, name)
+                found["tau_decay_rate"][i, j, k] = qb.charging_time(model, "decay_rate").tau
+            found["tau_star_decay_rate"][i, j] = best.tau
+    found["tau_star_decay_rate"] = found["tau_star_decay_rate"][:, :, 0]
+    return found
+
+
+def check_same(found, other, rtol=1e-11):
+    assert set(found.data_vars) == set(other.data_vars)
+    for name in found.data_vars:
+        assert found[name].dims == other[name].dims
+        np.testing.assert_allclose(found[name], other[name], rtol=rtol, err_msg=str(name))
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 5, 24, 1000])
+def test_chunks_cover_every_point_once(most):
+    for together in (False, True):
+        values = {"N": range(1, 13), "F": np.ones(12), "gamma_C": np.linspace(1, 2, 12)}
+        grid = Grid(values, together)
+        shape = grid.chunk_shape(most)
+        assert np.prod(shape) <= most
+        seen = np.zeros(tuple(grid.axes.values()), int)
+        chunks = Chunks(seen.shape, shape)
+        for part in chunks:
+            seen[part] += 1
+        np.testing.assert_array_equal(seen, 1)
+        assert len(chunks) <= 2.1 * max(seen.size / most, 1) + 3
+
+
+def test_few_padded_sizes():
+    for largest, smallest in ((64, 8), (1000, 64), (5, 8), (10**6, 1)):
+        N = np.unique(np.geomspace(1, largest, 200).astype(int))
+        grid = Grid({"N": N}, False)
+        sizes = {grid.padded_size(each, smallest) for each in N}
+        assert len(sizes) <= 6
+        assert all(each <= grid.padded_size(each, smallest) <= largest for each in N)
+        assert largest in sizes
+    assert {Grid({"N": [64, 20, 3]}, False).padded_size(N, 8) for N in (64, 20, 3)} == {64, 32, 8}
+
+
+def test_a_sweep_is_a_loop_however_it_is_cut_and_kept(tmp_path):
+    expected = loop(GRID)
+    whole = sweep(qb.StarBattery, GRID, NAMES)
+    for name in NAMES:
+        np.testing.assert_allclose(whole[name], expected[name], rtol=1e-11, err_msg=name)
+        np.testing.assert_array_equal(whole[f"{name}_status"], 0)
+    assert whole.energy.dims == ("N", "F", "gamma_C")
+    assert whole.tau_star_decay_rate.dims == ("N", "F")
+    check_same(sweep(qb.StarBattery, GRID, NAMES, chunk_size=3), whole)
+    turned = dict(reversed(GRID.items()))
+    kept = sweep(qb.StarBattery, turned, NAMES, chunk_size=5, store=tmp_path / "s.zarr")
+    assert kept.energy.dims == ("gamma_C", "F", "N")
+    check_same(kept.transpose("N", "F", "gamma_C"), whole)
+    # What others read of it, without qbjax.
+    read = xarray.open_zarr(tmp_path / "s.zarr", chunks=None, consolidated=False)
+    np.testing.assert_array_equal(read.ergotropy, kept.ergotropy)
+    assert read.gamma_C.attrs["units"] == "unit of g"
+
+
+def test_points_together():
+    values = {"N": [5, 1, 2], "F": [2.0, 0.3, 2.0], "gamma_C": [0.05, 3.0, 40.0]}
+    found = sweep(qb.StarBattery, values, NAMES, combine="zip", chunk_size=2)
+    whole = sweep(qb.StarBattery, GRID, NAMES)
+    assert found.energy.dims == found.tau_star_decay_rate.dims == ("point",)
+    for i in range(3):
+        at = {name: values[name][i] for name in values}
+        for name in NAMES:
+            here = whole[name].sel({k: v for k, v in at.items() if k in whole[name].dims})
+            np.testing.assert_allclose(found[name][i], here, rtol=1e-11)
+            assert {k: found[k][i].item() for k in at} == at
+
+
+def late(model, steady, trajectory):
+    """Energy that is still to come, and the populations."""
+    return jnp.append(steady.energy - trajectory.energy[-1], steady.populations)
+
+
+def test_functions_and_derivatives():
+    model = functools.partial(qb.StarBattery, N=3)
+    grid = {"F": [0.4, 1.5], "gamma_C": [0.3, 2.0]}
+    wanted = (late, qb.grad_of("ergotropy", "F"), qb.grad_of("tau_decay_rate", "gamma_C"))
+    found = sweep(model, grid, wanted, ts=[0.0, 7.0])
+    assert found.late.attrs["long_name"] == late.__doc__
+    assert found.late.shape == (2, 2, 5)
+    h = 1e-4
+    for i, F in enumerate(grid["F"]):
+        for j, gamma_C in enumerate(grid["gamma_C"]):
+            left = 1.5 - float(mp_energy(3, F, 1.0, gamma_C, [7.0])[0])
+            np.testing.assert_allclose(found.late[i, j, 0], left, rtol=1e-8)
+            np.testing.assert_allclose(found.late[i, j, 1:].sum(), 1.0, rtol=1e-12)
+            ergotropy = [qb.steady_state(model(F=F + x)).ergotropy for x in (-h, h)]
+            slope = (ergotropy[1] - ergotropy[0]) / (2 * h)
+            np.testing.assert_allclose(found.d_ergotropy_d_F[i, j], slope, rtol=1e-6)
+            tau = [
+                qb.charging_time(model(F=F, gamma_C=gamma_C + x), "decay_rate").tau for x in (-h, h)
+            ]
+            slope = (tau[1] - tau[0]) / (2 * h)
+            np.testing.assert_allclose(found.d_tau_decay_rate_d_gamma_C[i, j], slope, rtol=1e-6)
+
+
+def test_what_has_no_answer_is_nan_with_a_reason():
+    grid = {"F": [0.0, 0.5], "N": [2, 3], "gamma_C": [0.0, 0.3, 1.0]}
+    found = sweep(qb.StarBattery, grid, ("ergotropy", "ratio", qb.grad_of("energy", "F")))
+    for name in ("ergotropy", "ratio", "d_energy_d_F"):
+        status = found[f"{name}_status"]
+        np.testing.assert_array_equal(np.isnan(found[name]), status != 0)
+        assert np.all(status.sel(F=0.0) == qb.Status.NO_DRIVE)
+        assert np.all(status.sel(F=0.5, gamma_C=0.0) == qb.Status.NO_DEPHASING)
+        assert np.all(status.sel(F=0.5, gamma_C=[0.3, 1.0]) == 0)
+    lines = summary(found).splitlines()
+    assert any(
+        line.startswith("ratio: 2 of 12 NO_DEPHASING")
+        and "F = 0.5, N = 2 ... 3, gamma_C = 0" in line
+        for line in lines
+    )
+    assert len(lines) == 6
+    flags = found.ratio_status.attrs
+    assert flags["flag_meanings"].split()[qb.Status.NO_DRIVE] == "NO_DRIVE"
+    assert "nonzero" in flags["reasons"][qb.Status.NO_DRIVE]
+
+    def nothing(model, steady, trajectory):
+        return jnp.where(model.F > 1, steady.energy, jnp.nan)
+
+    found = sweep(functools.partial(qb.StarBattery, N=1), {"F": [0.5, 2.0]}, nothing)
+    assert list(found.nothing_status.values) == [qb.Status.UNDEFINED, qb.Status.OK]
+
+
+def test_what_a_dataset_says_of_itself():
+    model = functools.partial(qb.StarBattery, omega_C=1.5)
+    found = sweep(model, {"N": [2], "F": [0.5]}, ("energy", "tau_decay_rate"))
+    said = found.attrs
+    assert said["model"] == "qbjax.models.StarBattery(omega_C=1.5)"
+    assert (said["method"], said["precision"], said["qbjax"]) == ("exact", "double", qb.__version__)
+    assert said["wall_time"] > 0
+    assert found.energy.attrs == {"units": "unit of omega_B", "long_name": "energy of the battery"}
+    assert found.tau_decay_rate.attrs["units"] == "1 / unit of g"
+
+
+def computed(monkeypatch):
+    """Return the numbers of the chunks that are computed from now on."""
+    numbers, solve = [], jobs.Run.solve
+    monkeypatch.setattr(jobs.Run, "solve", lambda run, n: (numbers.append(n), solve(run, n))[1])
+    return numbers
+
+
+def test_an_interrupted_sweep_goes_on(tmp_path, monkeypatch):
+    store, write = tmp_path / "s.zarr", qb.sweeps.store.Store.write
+    arguments = qb.StarBattery, GRID, ("energy", "ergotropy")
+    whole = sweep(*arguments)
+
+    def fail(kept, number, parts):
+        if number == 3:
+            # One array of the chunk is there, and the chunk is not done.
+            where, values = parts["energy"]
+            kept.group["energy"][where] = values + 1.0
+            raise KeyboardInterrupt
+        write(kept, number, parts)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(qb.sweeps.store.Store, "write", fail)
+        with pytest.raises(KeyboardInterrupt):
+            sweep(*arguments, store=store, chunk_size=3)
+    numbers = computed(monkeypatch)
+    check_same(sweep(*arguments, store=store), whole)
+    assert numbers == list(range(3, 12))
+    check_same(sweep(*arguments, store=store), whole)
+    assert numbers == list(range(3, 12))
+    check_same(sweep(*arguments, store=store, overwrite=True, chunk_size=24), whole)
+    assert numbers[9:] == [0]
+
+
+def test_a_store_that_was_only_begun_is_made_again(tmp_path):
+    store = tmp_path / "s.zarr"
+    arguments = qb.StarBattery, {"N": [1, 2], "F": [0.5]}, "energy"
+    whole = sweep(*arguments, store=store)
+    shutil.rmtree(store / "done")
+    check_same(sweep(*arguments, store=store), whole)
+    for entry in store.iterdir():
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    (store / "zarr.json.1a2b.partial").write_text("{")
+    check_same(sweep(*arguments, store=store), whole)
+
+
+OTHERS = [
+    ({"grid": {"N": [1, 2], "F": [0.6]}}, "grid F is [0.5], not [0.6]"),
+    ({"grid": {"N": [1, 2], "gamma_C": [0.5]}}, "grid"),
+    ({"model": functools.partial(qb.StarBattery, F=0.5, omega_C=2.0)}, "model is"),
+    ({"observables": "ergotropy"}, "observables is ['energy'], not ['ergotropy']"),
+    ({"method": "direct"}, "method is auto, not direct"),
+]
+
+
+@pytest.mark.parametrize(("change", "difference"), OTHERS)
+def test_the_store_of_another_sweep_is_refused(tmp_path, change, difference):
+    store = tmp_path / "s.zarr"
+    given = {"model": functools.partial(qb.StarBattery, F=0.5), "grid": {"N": [1, 2], "F": [0.5]}}
+    given |= {"observables": "energy", "store": store}
+    whole = sweep(**given)
+    with pytest.raises(qb.ArgumentError, match="must be that of the same sweep") as refused:
+        sweep(**given | change)
+    assert difference in str(refused.value)
+    assert "overwrite=True" in str(refused.value)
+    check_same(sweep(**given), whole)
+
+
+def test_a_function_of_the_same_name_is_another(tmp_path):
+    def made(text):
+        file = tmp_path / f"{abs(hash(text))}.py"
+        file.write_text(f"def twice(model, steady, trajectory):\n    return {text}\n")
+        space = {}
+        exec(compile(file.read_text(), str(file), "exec"), space)
+        return space["twice"]
+
+    given = functools.partial(qb.StarBattery, N=1), {"F": [0.5]}
+    sweep(*given, made("2 * steady.energy"), store=tmp_path / "s.zarr")
+    sweep(*given, made("2 * steady.energy"), store=tmp_path / "s.zarr")
+    with pytest.raises(qb.ArgumentError, match="observables is"):
+        sweep(*given, made("3 * steady.energy"), store=tmp_path / "s.zarr")
+
+
+ONE = functools.partial(qb.StarBattery, N=2)
+BAD = [
+    ((ONE, {}), {}, "`grid` must be values of parameters by name, at least one"),
+    ((ONE, {"F": []}), {}, "`grid` must be of at least one value"),
+    ((ONE, {"F": 0.5}), {}, "`grid` must be sequences of numbers by name"),
+    ((ONE, {"F": [0.5, np.nan]}), {}, "`grid` must be of finite numbers"),
+    ((ONE, {"F": [0.5], "eta": [1.0]}), {}, "`grid` must be over parameters of the model"),
+    ((ONE, {"F": [0.5], "N_max": [1]}), {}, "`grid` must be over parameters of the model"),
+    ((ONE, {"gamma_C": [0.5]}), {}, "`grid` must be over F too, which the model needs"),
+    ((qb.StarBattery, {"N": [1.5], "F": [1.0]}), {}, "`grid` must be of integers of at least 1"),
+    ((qb.StarBattery, {"N": [0], "F": [1.0]}), {}, "`grid` must be of integers of at least 1"),
+    ((lambda N: ONE(F=1.0), {"N": [1]}), {}, "`model` must be a function that takes N_max"),
+    ((ONE, {"F": [0.5], "gamma_C": [1.0, -0.1]}), {}, "`gamma_C` must be not negative"),
+    ((ONE, {"F": [0.5, 0.6], "g": [1.0]}), {"combine": "zip"}, "`grid` must be of one length"),
+    ((ONE, {"F": [0.5]}), {"combine": "sum"}, "`combine` must be one of"),
+    ((ONE, {"F": [0.5]}), {"method": "fast"}, "`method` must be one of"),
+    ((ONE, {"F": [0.5]}), {"chunk_size": 0}, "`chunk_size` must be an integer of at least 1"),
+    ((ONE, {"F": [0.5]}, "ergo"), {}, "`observables` must be functions"),
+    ((ONE, {"F": [0.5]}, ()), {}, "`observables` must be at least one"),
+    ((ONE, {"F": [0.5]}, ("energy", "energy")), {}, "`observables` must be of different names"),
+    ((ONE, {"F": [0.5]}, lambda m, s, t: 1.0), {}, "`observables` must be functions with a name"),
+    ((ONE, {"F": [0.5]}, qb.grad_of("energy", "kappa")), {}, "`parameter` must be a number"),
+    (
+        (ONE, {"F": np.linspace(0, 1, 10**5), "gamma_C": np.linspace(0, 1, 10**5)}),
+        {},
+        "`store` must be given for 180 GB of results",
+    ),
+    ((functools.partial(ONE, kappa=0.1), {"F": [0.5]}, "tau_fit"), {}, "`definition` must be"),
+]
+
+
+@pytest.mark.parametrize(("given", "named", "message"), BAD, ids=[case[2][:40] for case in BAD])
+def test_bad_input_is_refused_in_one_line(given, named, message):
+    with pytest.raises(qb.ArgumentError) as refused:
+        sweep(*given, **named)
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_store_must_be_a_directory_of_its_own(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    given = ONE, {"F": [0.5]}, "energy"
+    for path in (tmp_path / "file", tmp_path / "file" / "s.zarr"):
+        with pytest.raises(qb.ArgumentError, match="`store` must be a directory that can be wri"):
+            sweep(*given, store=path)
+    for overwrite in (False, True):
+        with pytest.raises(qb.ArgumentError, match="`store` must be a new directory or that of"):
+            sweep(*given, store=tmp_path, overwrite=overwrite)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_chunks_go_by_the_memory_that_they_need(monkeypatch):
+    job = jobs.Job(qb.StarBattery, Grid(GRID, False), (qb.grad_of("energy", "F"),), "auto", None)
+    run = jobs.Run(job, job.grid.chunk_shape(job.most()))
+    assert run.fitting() is run
+    needed = points.program(run._solver(0), run._points(0), set(), True)[1]
+    assert needed > 0
+    monkeypatch.setattr(jobs, "_WORK", needed / 4)
+    assert 1 <= np.prod(run.fitting().shape) <= 6
+
+
+def test_pictures():
+    grid = GRID | {"gamma_C": np.geomspace(0.01, 10, 13)}
+    found = sweep(qb.StarBattery, grid, ("ratio", "tau_decay_rate"))
+    with qb.plot.figure(8.6, 6) as (_, axes):
+        ax = axes[0, 0]
+        qb.plot.lines(ax, found.ratio.sel(gamma_C=found.gamma_C[3]), over="N")
+        assert [line.get_label() for line in ax.lines] == ["$F$ = 0.3", "$F$ = 2"]
+        drawn = ax.lines[1].get_xydata()
+        np.testing.assert_array_equal(drawn[:, 0], GRID["N"])
+        np.testing.assert_array_equal(drawn[:, 1], found.ratio[:, 1, 3])
+        assert (ax.get_ylabel(), ax.get_xscale()) == ("ergotropy over energy", "linear")
+    with qb.plot.figure(8.6, 6) as (_, axes):
+        ax = axes[0, 0]
+        mesh = qb.plot.heatmap(ax, found.tau_decay_rate.sel(N=5), ("gamma_C", "F"))
+        np.testing.assert_array_equal(mesh.get_array(), found.tau_decay_rate.sel(N=5))
+        assert (ax.get_xscale(), ax.get_xlabel()) == ("log", r"$\gamma_C$ (unit of g)")
+    for draw, over in ((qb.plot.lines, "N"), (qb.plot.heatmap, ("N", "F"))):
+        with pytest.raises(qb.ArgumentError, match="`found` must be of the dimensions N"):
+            draw(ax, found.ratio, over)
+
+
+def test_the_command_line(tmp_path, capsys, monkeypatch):
+    from qbjax.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    text = """
+        observables = ["ergotropy", {gradient = "energy", of = "F"}, "tau_star_decay_rate"]
+        [model]
+        omega_C = 1.5
+        [grid]
+        N = {from = 1, to = 5, step = 2}
+        F = [0.3, 2.0]
+        gamma_C = {from = 0.01, to = 10.0, points = 4, spacing = "log"}
+    """
+    (tmp_path / "grid.toml").write_text(text)
+    assert main(["sweep", "grid.toml", "--plot", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["store"], said["points"], said["method"]) == ("grid.zarr", 24, "exact")
+    for path in said["pictures"]:
+        assert (tmp_path / path).stat().st_size > 2000
+    assert len(said["pictures"]) == 6
+    found = xarray.open_zarr("grid.zarr", chunks=None, consolidated=False)
+    grid = {"N": [1, 3, 5], "F": [0.3, 2.0], "gamma_C": np.geomspace(0.01, 10, 4)}
+    wanted = ("ergotropy", qb.grad_of("energy", "F"), "tau_star_decay_rate")
+    again = sweep(functools.partial(qb.StarBattery, omega_C=1.5), grid, wanted, store="grid.zarr")
+    np.testing.assert_array_equal(found.d_energy_d_F, again.d_energy_d_F)
+    for change, message in (
+        (("[grid]", "[grids]"), "`file` must be of entries out of"),
+        (("points = 4", "points = 0"), "`points` must be an integer of at least 1"),
+        (("from = 0.01", "from = 0.0"), "`grid` must be between positive ends"),
+        (("step = 2", "stop = 2"), "`grid` must be a list, {from, to, step}"),
+        (("omega_C = 1.5", 'charger = "cave"'), '`charger` must be "qubit", "cavity:LEVELS"'),
+        (("omega_C = 1.5", "omega_C = "), "`file` must be TOML"),
+        (("F = [0.3, 2.0]", "F = [0.3, 2.1]"), "grid F is [0.3, 2.0], not [0.3, 2.1]"),
+    ):
+        (tmp_path / "grid.toml").write_text(text.replace(*change))
+        assert main(["sweep", "grid.toml"]) == 2
+        said = capsys.readouterr().err
+        assert message in said
+        assert said.count("\n") == 1
+    assert main(["sweep", "none.toml"]) == 2

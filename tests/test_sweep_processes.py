@@ -1,0 +1,134 @@
+"""Sweeps in other processes: killed, on two devices, shared by two, and without room."""
+
+import functools
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import xarray
+
+import qbjax as qb
+
+pytestmark = pytest.mark.slow
+
+GRID = {"N": [1, 2, 5], "F": [0.3, 2.0], "gamma_C": [0.05, 0.4, 3.0, 7.0, 40.0]}
+NAMES = ("energy", "ergotropy", "tau_decay_rate", "tau_star_decay_rate", "tau_settling")
+LEAKY = {"N": [1, 2], "gamma_C": [0.4, 3.0, 9.0], "kappa": [0.1]}
+
+SCRIPT = """
+import functools, json, os, sys
+import jax
+import qbjax as qb
+given = json.loads(sys.argv[1])
+if "process" in given:
+    jax.distributed.initialize(given["address"], 2, given["process"])
+if "limit" in given:
+    import resource
+    resource.setrlimit(resource.RLIMIT_FSIZE, (given["limit"], given["limit"]))
+for store, fixed, grid, names in given["sweeps"]:
+    model = functools.partial(qb.StarBattery, **fixed)
+    chunk = given.get("chunk_size")
+    qb.sweep(model, grid, names, store=store, chunk_size=chunk, progress=False)
+print(len(jax.devices()), jax.process_count())
+"""
+
+
+def start(given, **environment):
+    command = [sys.executable, "-c", SCRIPT, json.dumps(given)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # As a user does it: what the tests' own flags are does not matter here.
+    flags = {"XLA_FLAGS": "", **environment}
+    return subprocess.Popen(command, env=os.environ | flags, **pipes)
+
+
+def finish(process):
+    out, err = process.communicate(timeout=400)
+    assert process.returncode == 0, err
+    return out.split()[-2:]
+
+
+def opened(path):
+    return xarray.open_zarr(path, chunks=None, consolidated=False)
+
+
+def check_same(path, grid, names, fixed, rtol):
+    model = functools.partial(qb.StarBattery, **fixed)
+    whole = qb.sweep(model, grid, names, progress=False)
+    found = opened(path)
+    np.testing.assert_array_equal(found.done, 1)
+    for name in whole.data_vars:
+        np.testing.assert_allclose(found[name], whole[name], rtol=rtol, err_msg=str(name))
+
+
+def test_two_devices_give_the_numbers_of_one(tmp_path):
+    sweeps = [
+        (str(tmp_path / "exact.zarr"), {}, GRID, NAMES),
+        (str(tmp_path / "long.zarr"), {"N": 3, "F": 0.5}, {"gamma_C": GRID["gamma_C"]}, NAMES[:4]),
+        (str(tmp_path / "leaky.zarr"), {"F": 0.5}, LEAKY, NAMES[:2]),
+    ]
+    devices = "--xla_force_host_platform_device_count=2"
+    assert finish(start({"sweeps": sweeps}, XLA_FLAGS=devices)) == ["2", "1"]
+    for path, fixed, grid, names in sweeps:
+        check_same(path, grid, names, fixed, 1e-12)
+
+
+def test_two_processes_share_a_sweep(tmp_path):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    sweeps = [(str(tmp_path / "s.zarr"), {}, GRID, NAMES[:3])]
+    shared = {"sweeps": sweeps, "address": address, "chunk_size": 4}
+    both = [start(shared | {"process": number}) for number in (0, 1)]
+    assert [finish(process)[1] for process in both] == ["2", "2"]
+    check_same(*(sweeps[0][i] for i in (0, 2, 3, 1)), 1e-12)
+
+
+def test_killed_at_any_time_it_goes_on_and_ends_the_same(tmp_path):
+    path = str(tmp_path / "s.zarr")
+    grid = GRID | {"gamma_C": list(np.geomspace(0.01, 10, 40))}
+    given = {"sweeps": [(path, {}, grid, NAMES[:3])], "chunk_size": 1}
+    draw, kills, before = random.Random(7), 0, 0
+    whole = start({"sweeps": [(str(tmp_path / "w.zarr"), {}, grid, NAMES[:3])]})
+    began = time.monotonic()
+    finish(whole)
+    typical = time.monotonic() - began
+    while kills < 20:
+        process = start(given)
+        try:
+            process.communicate(timeout=draw.uniform(0.3, 1.3) * typical)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            kills += 1
+        else:
+            assert process.returncode == 0
+            # Done before it was killed: what is done stays done, and the next one starts afresh.
+            given["sweeps"][0] = (path := str(tmp_path / f"{kills}.zarr"), {}, grid, NAMES[:3])
+            before = 0
+        if os.path.exists(os.path.join(path, "done", "zarr.json")):
+            done = int(np.sum(opened(path).done.values))
+            assert done >= before
+            before = done
+    finish(start(given))
+    check_same(path, grid, NAMES[:3], {}, 1e-12)
+
+
+def test_a_full_disk_loses_nothing(tmp_path):
+    # A limit on the size of files stands for the disk: the first chunk does not fit.
+    grid = {"F": list(np.linspace(0.1, 1.0, 90)), "gamma_C": list(np.geomspace(0.01, 10, 100))}
+    given = {"sweeps": [(str(tmp_path / "s.zarr"), {"N": 2}, grid, ["relaxation_time"])]}
+    process = start(given | {"limit": 16_000})
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 1
+    last = err.strip().splitlines()[-1]
+    assert last.startswith("OSError")
+    assert (tmp_path / "s.zarr" / "done" / "zarr.json").exists()
+    assert "make room and call again with the same store" in last
+    finish(start(given))
+    check_same(given["sweeps"][0][0], grid, ("relaxation_time",), {"N": 2}, 1e-12)
