@@ -117,6 +117,7 @@ def test_coarse_graining_is_a_centred_mean():
     assert abs(result.tau / plain.tau - 1) > 1e-3
 
 
+@pytest.mark.slow
 def test_a_single_mode_has_its_optimum_where_it_should():
     # At strong drive and N = 1 all weight lies at omega = g, to (g/F)^2. One mode alone has
     # tau* omega = 2.1975 at gamma/omega = 2.630.
@@ -207,6 +208,7 @@ def test_closed_form_of_the_decay_rate(N, F):
     assert times.argmin() == 20
 
 
+@pytest.mark.slow
 def test_descent_agrees_with_the_closed_form_of_the_decay_rate():
     # A detuning of zero that is there takes the general path: scan, then descent to the cusp.
     model = qb.StarBattery(N=3, F=0.5, omega_C=1.0)
@@ -371,6 +373,7 @@ def test_times_of_a_leaky_battery_against_qutip():
     np.testing.assert_allclose(integral.tau, scipy.integrate.simpson(y**2, x=ts), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_leak_of_zero_changes_nothing():
     for definition in ("settling", "integral"):
         exact = qb.charging_time(qb.StarBattery(N=2, F=0.5, gamma_C=0.3), definition)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import qbjax
+from qbjax.sweeps.config import from_toml
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -22,7 +23,7 @@ IN_OTHER_WORDS = {
 }
 # Every fenced block: its language, its text, and the block of text right below it.
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$(?:\n+```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
-LANGUAGES = {"python", "bash", "text"}
+LANGUAGES = {"python", "bash", "text", "toml"}
 # qbjax.__main__ runs the command line when it is imported.
 MODULES = sorted(
     m.name
@@ -44,6 +45,17 @@ def test_python_blocks_print_what_the_readme_says():
             exec(block[2], namespace)
         if block[3] is not None:
             assert printed.getvalue() == block[3]
+
+
+def test_the_toml_block_is_a_sweep(tmp_path):
+    (block,) = blocks("toml")
+    file = tmp_path / "sweep.toml"
+    file.write_text(block[2])
+    given = from_toml(file)
+    assert given["store"] == tmp_path / "sweep.zarr"
+    small = {name: list(values)[:2] for name, values in given["grid"].items()}
+    found = qbjax.sweep(**given | {"grid": small, "progress": False})
+    assert found.d_ergotropy_d_F.shape == (2, 2, 2)
 
 
 def test_python_example_is_there():

@@ -412,7 +412,7 @@ def test_64_qubits_against_qutip(method):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("N", [1, 4, 16])
+@pytest.mark.parametrize("N", [1, 16])
 @pytest.mark.parametrize("method", METHODS)
 def test_the_charger_alone_damped_and_its_derivatives(N, method):
     """Where populations of eigenstates relax slowly; dE/dF is easily wrong here."""
@@ -443,7 +443,7 @@ def test_derivatives_of_everything(method, derivative):
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_strong_drives_against_the_exact_solution(method):
-    points = alone((2, 8, 16, 24), (2.0, 10.0))
+    points = alone((2, 8, 24), (2.0, 10.0))
     states = part(solve(points, method)[1], slice(None))
     right = np.flatnonzero(np.asarray(states.status) == qb.Status.OK)
     # Eight steps of pseudo-time are too few for GMRES at N = 24, F/g = 2: it says so.
