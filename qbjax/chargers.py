@@ -1,7 +1,9 @@
 """What charges the battery: a qubit, a cavity mode or a spin, as a ladder of levels."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -104,12 +106,14 @@ def charger_from_text(text: str) -> Charger:
     4
     """
     name, _, size = str(text).partition(":")
+    if text == "qubit":
+        return qubit()
     try:
-        if text == "qubit":
-            return qubit()
-        return {"cavity": lambda: cavity(int(size)), "spin": lambda: spin(float(size))}[name]()
-    except (KeyError, ValueError) as error:
-        if isinstance(error, ArgumentError):
-            raise
+        make, number = _FROM_TEXT[name], float(size)
+    except (KeyError, ValueError):
         wanted = '"qubit", "cavity:LEVELS" or "spin:S"'
         raise ArgumentError(f'Argument `charger` must be {wanted}, but is "{text}".') from None
+    return make(int(number) if number.is_integer() else number)
+
+
+_FROM_TEXT: dict[str, Callable[[Any], Charger]] = {"cavity": cavity, "spin": spin}

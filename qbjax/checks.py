@@ -93,7 +93,8 @@ def require(condition: Any, name: str, requirement: str, value: Any) -> None:
     """Raise `ArgumentError` unless the condition holds everywhere; traced conditions pass."""
     if is_concrete(condition) and not np.all(condition):
         shown = np.asarray(value) if is_concrete(value) else "a traced value"
-        raise ArgumentError(f"Argument `{name}` must be {requirement}, but is {shown}.")
+        one_line = " ".join(str(shown).split())
+        raise ArgumentError(f"Argument `{name}` must be {requirement}, but is {one_line}.")
 
 
 def require_choice(value: str, name: str, choices: tuple[str, ...]) -> None:

@@ -113,7 +113,7 @@ def _parser() -> _Parser:
     _add_model(sub, without="gamma_C")
     _add_definition(sub)
     sub = add("sweep", _sweep, "Observables over a grid of parameters, into a Zarr store.")
-    sub.add_argument("file", help="TOML file: see the README")
+    sub.add_argument("file", help="TOML file with a table [grid]: see the README, Sweeps")
     sub.add_argument("--store", default=argparse.SUPPRESS, help="directory of the store")
     sub.add_argument("--overwrite", action="store_true", help="discard a sweep that is there")
     sub.add_argument("--plot", action="store_true", help="draw every observable beside the store")
@@ -238,8 +238,9 @@ def _sweep(options: argparse.Namespace) -> Result:
     store = Path(arguments["store"])
     drawn = qb.plot.draw_sweep(found, store.with_suffix("")) if options.plot else []
     shape = {dim: found.sizes[dim] for values in found.coords.values() for dim in values.dims}
-    # Without --json it was shown already.
-    missing = {"summary": summary(found).splitlines()} if options.json else {}
+    # On a terminal it was shown already.
+    shown = sys.stderr.isatty() and not options.json
+    missing = {} if shown else {"summary": summary(found).splitlines()}
     return {
         "store": str(store),
         "points": math.prod(shape.values()),

@@ -67,6 +67,7 @@ def optimal_dephasing(
     max_steps: int = 200,
     tolerance: float = 1e-8,
     progress: bool = False,
+    throw: bool = True,
     **options: Any,
 ) -> OptimalDephasing:
     """Return the dephasing rate gamma_C* of the shortest charging time, and that time tau*.
@@ -94,6 +95,8 @@ def optimal_dephasing(
         Of the descent: see `qbjax.minimise.minimise`.
     progress
         Whether to show a progress bar (for one model, on the host).
+    throw
+        Raise where there is no drive or no coupling to charge by; otherwise the status says so.
 
     Raises
     ------
@@ -110,7 +113,7 @@ def optimal_dephasing(
     model = sectors.without_idle_drive(model)
     option, branch = charging.checked_options(model, definition, options)
     exact = sectors.obstacle(model) is None
-    if exact:
+    if exact and throw:
         raise_unless_ok(rates.charges(model))
     if definition == "decay_rate" and model.Delta_C is None:
         return _closed_form(model, option)

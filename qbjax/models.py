@@ -165,7 +165,8 @@ class StarBattery(eqx.Module):
         own = _own(hamiltonian, "hamiltonian", Term), _own(jumps, "jumps", Jump)
         factors = [factor for term in (*own[0], *own[1]) for factor in _factors(term)]
         shape = _common_shape({"N": N, **arrays}, factors)
-        self.N = jnp.broadcast_to(jnp.asarray(N), shape)
+        # The default integer type: the square root of a shorter one has single precision.
+        self.N = jnp.broadcast_to(jnp.asarray(N, int), shape)
         for name, value in named.items():
             if name in arrays:
                 setattr(self, name, jnp.broadcast_to(arrays[name], shape))
@@ -373,6 +374,7 @@ def _padded_size(N: ArrayLike, N_max: int | None) -> int:
 
 
 def _real(name: str, value: ArrayLike) -> jax.Array:
+    require(not isinstance(value, str), name, "a real number", repr(value))
     array = jnp.asarray(value)
     real = jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)
     require(real, name, "a real number", value)

@@ -222,13 +222,14 @@ def lines(ax: "Axes", found: "DataArray", over: str) -> None:
         Where there are other dimensions.
     """
     (other,) = _others(found, (over,), 1) or (None,)
+    found = found.sortby(over)
     x = found[over].values
     if other is None:
         ax.plot(x, found.values, _mark(x))
     else:
         for i in _spread(found.sizes[other], 6):
-            label = f"{_symbol(other)} = {found[other].values[i]:.3g}"
-            ax.plot(x, found.isel({other: i}).transpose(over).values, _mark(x), label=label)
+            label = f"{_symbol(other)} = {found[other].values[i]:.4g}"
+            ax.plot(x, found.isel({other: i}).values, _mark(x), label=label)
         ax.legend()
     ax.set_xlabel(_label(found[over]))
     ax.set_ylabel(_label(found))
@@ -277,7 +278,8 @@ def draw_sweep(found: "Dataset", stem: str | Path) -> list[Path]:
     """Draw every observable of a sweep, as PNG and PDF, and return the files.
 
     The two longest axes make a map where both have 12 values or more, and lines otherwise; up to
-    three values of the next axis make panels, and others are held at their last value.
+    three values of the next axis make panels, and others are held at their last value. Observables
+    that are arrays are left out.
 
     Parameters
     ----------
@@ -288,8 +290,10 @@ def draw_sweep(found: "Dataset", stem: str | Path) -> list[Path]:
     """
     made = []
     for name in found.data_vars:
-        if f"{name}_status" not in found or not set(found[name].dims) <= set(found.coords):
+        drawable = set(found[name].dims) <= {*found.coords, "point"} and found[name].ndim > 0
+        if f"{name}_status" not in found or not drawable:
             continue
+        Path(stem).parent.mkdir(parents=True, exist_ok=True)
         with _panels(found[name]) as figure:
             for kind in ("png", "pdf"):
                 made.append(Path(f"{stem}-{name}.{kind}"))
@@ -314,7 +318,11 @@ def _panels(found: "DataArray") -> Iterator[Any]:
                 heatmap(ax, part, (drawn[0], drawn[1]))
             else:
                 lines(ax, part, drawn[0])
-            held = [f"{_symbol(dim)} = {part[dim].item():.3g}" for dim in rest]
+            if ax is not axes[0, 0] and ax.get_legend():
+                ax.get_legend().remove()
+            if not np.any(np.isfinite(part.values)):
+                ax.text(0.5, 0.5, "no values", ha="center", transform=ax.transAxes)
+            held = [f"{_symbol(dim)} = {part[dim].item():.4g}" for dim in rest]
             ax.set_title(", ".join(held))
         yield made
 

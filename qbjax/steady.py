@@ -356,9 +356,12 @@ def _exact(model: StarBattery, rho0: jax.Array | None) -> SteadyState:
     weights = spectrum.v[0] ** 2 if coordinates is None else jnp.diagonal(coordinates[0]).real
     status = rates.existence(model)
 
+    # Comes in last, so that over a batch in gamma_C what does not depend on it is computed once; as
+    # a factor, so that derivatives are NaN, too.
+    mask = jnp.where(status == Status.OK, 1.0, jnp.nan)
+
     def known(x: jax.Array) -> jax.Array:
-        # Last, so that over a batch in gamma_C what does not depend on it is computed once.
-        return jnp.where(status == Status.OK, x, jnp.nan)
+        return x * mask
 
     ground = spectrum.v * (weights / 2) @ spectrum.v.T
     excited = spectrum.u * (weights / 2) @ spectrum.u.T

@@ -1,9 +1,10 @@
 """Sweeps against Python loops over the solvers, and what a store must hold out against."""
 
 import functools
+import itertools
 import json
-import shutil
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -48,7 +49,7 @@ def check_same(found, other, rtol=1e-11):
 @pytest.mark.parametrize("most", [1, 2, 3, 5, 24, 1000])
 def test_chunks_cover_every_point_once(most):
     for together in (False, True):
-        values = {"N": range(1, 13), "F": np.ones(12), "gamma_C": np.linspace(1, 2, 12)}
+        values = {"N": range(1, 13), "F": np.arange(12), "gamma_C": np.linspace(1, 2, 12)}
         grid = Grid(values, together)
         shape = grid.chunk_shape(most)
         assert np.prod(shape) <= most
@@ -103,6 +104,9 @@ def test_points_together():
             assert {k: found[k][i].item() for k in at} == at
 
 
+ONE = functools.partial(qb.StarBattery, N=2)
+
+
 def late(model, steady, trajectory):
     """Energy that is still to come, and the populations."""
     return jnp.append(steady.energy - trajectory.energy[-1], steady.populations)
@@ -141,15 +145,13 @@ def test_what_has_no_answer_is_nan_with_a_reason():
         assert np.all(status.sel(F=0.5, gamma_C=0.0) == qb.Status.NO_DEPHASING)
         assert np.all(status.sel(F=0.5, gamma_C=[0.3, 1.0]) == 0)
     lines = summary(found).splitlines()
-    assert any(
-        line.startswith("ratio: 2 of 12 NO_DEPHASING")
-        and "F = 0.5, N = 2 ... 3, gamma_C = 0" in line
-        for line in lines
-    )
-    assert len(lines) == 6
+    assert "ratio: 2 of 12 NO_DEPHASING, within F = 0.5, N = 2 ... 3, gamma_C = 0" in lines
+    assert f"NO_DRIVE: {qb.Status.NO_DRIVE.reason}" in lines
+    assert len(lines) == 8
     flags = found.ratio_status.attrs
-    assert flags["flag_meanings"].split()[qb.Status.NO_DRIVE] == "NO_DRIVE"
-    assert "nonzero" in flags["reasons"][qb.Status.NO_DRIVE]
+    meanings = dict(zip(flags["flag_values"], flags["flag_meanings"].split(), strict=True))
+    assert meanings[qb.Status.NO_DRIVE] == "NO_DRIVE"
+    assert "Argument `F` must be nonzero" in flags["reasons"]
 
     def nothing(model, steady, trajectory):
         return jnp.where(model.F > 1, steady.energy, jnp.nan)
@@ -167,6 +169,74 @@ def test_what_a_dataset_says_of_itself():
     assert said["wall_time"] > 0
     assert found.energy.attrs == {"units": "unit of omega_B", "long_name": "energy of the battery"}
     assert found.tau_decay_rate.attrs["units"] == "1 / unit of g"
+
+
+def test_padded_sizes_make_no_difference():
+    # N = 130 is padded to 130, 70 to 70 and 2 to 65.
+    found = sweep(functools.partial(qb.StarBattery, F=3.0), {"N": [2, 70, 130]}, NAMES[:2])
+    for i, N in enumerate((2, 70, 130)):
+        state = qb.steady_state(qb.StarBattery(N, 3.0))
+        np.testing.assert_allclose(found.energy[i], state.energy, rtol=1e-11)
+        np.testing.assert_allclose(found.ergotropy[i], state.ergotropy, rtol=1e-11)
+
+
+def test_a_masked_point_has_no_derivative():
+    def ergotropy(F):
+        return qb.steady_state(qb.StarBattery(2, F, gamma_C=0.0), throw=False).ergotropy
+
+    assert np.isnan(jax.jit(jax.grad(ergotropy))(0.5))
+
+
+def energy_at_ts(model, steady, trajectory):
+    return trajectory.energy
+
+
+def test_trajectories_where_there_is_no_steady_state():
+    ts, grid = [0.0, 1.0, 4.0], {"gamma_C": [0.0, 0.5]}
+    model = functools.partial(qb.StarBattery, N=2, F=0.8)
+    found = sweep(model, grid, energy_at_ts, ts=ts)
+    np.testing.assert_array_equal(found.energy_at_ts_status, 0)
+    for i, gamma_C in enumerate(grid["gamma_C"]):
+        np.testing.assert_allclose(
+            found.energy_at_ts[i], mp_energy(2, 0.8, 1, gamma_C, ts), atol=1e-12
+        )
+    assert found.attrs["ts"] == ts
+
+
+@pytest.mark.slow
+def test_models_that_depend_on_time():
+    def model(first):
+        drive = qb.PiecewiseConstant([1.0], jnp.stack([first, jnp.asarray(1.0)]))
+        return qb.StarBattery(N=2, F=drive, gamma_C=0.1, kappa=0.1)
+
+    found = sweep(model, {"first": [0.1, 0.4]}, energy_at_ts, ts=[0.5, 2.0])
+    assert (found.attrs["method"], found.first.attrs["units"]) == ("dopri8", "")
+    for i, first in enumerate((0.1, 0.4)):
+        alone = qb.evolve(model(jnp.asarray(first)), [0.5, 2.0])
+        np.testing.assert_allclose(found.energy_at_ts[i], alone.energy, rtol=1e-11)
+    with pytest.raises(qb.ArgumentError, match="must not depend on time"):
+        sweep(model, {"first": [0.1]}, "energy", ts=[1.0])
+
+
+@pytest.mark.slow
+def test_leaky_models_are_a_loop():
+    grid = {"N": [1, 9], "kappa": [0.0, 0.1], "F": [0.0, 0.6], "gamma_C": [0.0, 0.5]}
+    wanted = ("energy", "ergotropy", qb.grad_of("ergotropy", "gamma_C"))
+    found = sweep(qb.StarBattery, grid, wanted, chunk_size=3)
+    assert found.attrs["method"] == "direct"
+    for N, kappa, F, gamma_C in itertools.product(*grid.values()):
+        here = found.sel(N=N, kappa=kappa, F=F, gamma_C=gamma_C)
+        state = qb.steady_state(qb.StarBattery(N, F, gamma_C=gamma_C, kappa=kappa), throw=False)
+        assert here.energy_status == state.status
+        assert np.isnan(here.energy) == (state.status != 0)
+        if state.status == 0:
+            np.testing.assert_allclose(here.energy, state.energy, rtol=1e-11, atol=1e-13)
+            np.testing.assert_allclose(here.ergotropy, state.ergotropy, rtol=1e-11, atol=1e-11)
+    h = 1e-4
+    beside = qb.StarBattery(9, 0.6, gamma_C=np.array([0.5 - h, 0.5 + h]), kappa=0.1)
+    low, high = qb.steady_state(beside).ergotropy
+    slope = found.d_ergotropy_d_gamma_C.sel(N=9, kappa=0.1, F=0.6, gamma_C=0.5)
+    np.testing.assert_allclose(slope, (high - low) / (2 * h), rtol=1e-5)
 
 
 def computed(monkeypatch):
@@ -202,22 +272,65 @@ def test_an_interrupted_sweep_goes_on(tmp_path, monkeypatch):
     assert numbers[9:] == [0]
 
 
-def test_a_store_that_was_only_begun_is_made_again(tmp_path):
+def test_a_store_is_made_whole_or_not_at_all(tmp_path, monkeypatch):
     store = tmp_path / "s.zarr"
     arguments = qb.StarBattery, {"N": [1, 2], "F": [0.5]}, "energy"
+
+    def killed(path, *_):
+        (path / "energy").mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(qb.sweeps.store, "_fill", killed)
+        with pytest.raises(KeyboardInterrupt):
+            sweep(*arguments, store=store)
     whole = sweep(*arguments, store=store)
-    shutil.rmtree(store / "done")
+    # What takes its place is checked first, and then made beside it.
+    with pytest.raises(qb.ArgumentError):
+        sweep(*arguments[:2], qb.grad_of("energy", "kappa"), store=store, overwrite=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(qb.sweeps.store, "_fill", killed)
+        with pytest.raises(KeyboardInterrupt):
+            sweep(qb.StarBattery, {"N": [3], "F": [0.5]}, store=store, overwrite=True)
+    numbers = computed(monkeypatch)
     check_same(sweep(*arguments, store=store), whole)
-    for entry in store.iterdir():
-        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-    (store / "zarr.json.1a2b.partial").write_text("{")
-    check_same(sweep(*arguments, store=store), whole)
+    assert numbers == []
+    assert [path.name for path in tmp_path.iterdir()] == ["s.zarr"]
+
+
+def test_what_is_not_computed_yet_says_so_on_disk(tmp_path, monkeypatch):
+    store = tmp_path / "s.zarr"
+    write = qb.sweeps.store.Store.write
+
+    def once(kept, number, parts):
+        if number:
+            raise KeyboardInterrupt
+        write(kept, number, parts)
+
+    monkeypatch.setattr(qb.sweeps.store.Store, "write", once)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(ONE, {"F": [0.4, 0.5, 0.6]}, store=store, chunk_size=1)
+    read = xarray.open_zarr(store, chunks=None, consolidated=False)
+    np.testing.assert_array_equal(np.isnan(read.energy), [False, True, True])
+    np.testing.assert_array_equal(read.energy_status, [0, -1, -1])
+    assert read.energy_status.attrs["flag_meanings"].split()[0] == "NOT_COMPUTED"
+
+
+def of_two(a, b):
+    return qb.StarBattery(N=2, F=a, g=b)
+
+
+def test_the_order_of_the_axes_belongs_to_a_sweep(tmp_path):
+    grid = {"a": [0.5, 1.0], "b": [1.0, 2.0]}
+    sweep(of_two, grid, store=tmp_path / "s.zarr", chunk_size=1)
+    with pytest.raises(qb.ArgumentError, match=r"axes is \['a', 'b'\], not \['b', 'a'\]"):
+        sweep(of_two, dict(reversed(grid.items())), store=tmp_path / "s.zarr")
 
 
 OTHERS = [
     ({"grid": {"N": [1, 2], "F": [0.6]}}, "grid F is [0.5], not [0.6]"),
-    ({"grid": {"N": [1, 2], "gamma_C": [0.5]}}, "grid"),
-    ({"model": functools.partial(qb.StarBattery, F=0.5, omega_C=2.0)}, "model is"),
+    ({"grid": {"N": [1, 2], "F": [0.5], "g": [1.0]}}, "axes is ['N', 'F'], not ['N', 'F', 'g']"),
+    ({"model": functools.partial(qb.StarBattery, omega_C=2.0)}, "model is"),
     ({"observables": "ergotropy"}, "observables is ['energy'], not ['ergotropy']"),
     ({"method": "direct"}, "method is auto, not direct"),
 ]
@@ -226,32 +339,44 @@ OTHERS = [
 @pytest.mark.parametrize(("change", "difference"), OTHERS)
 def test_the_store_of_another_sweep_is_refused(tmp_path, change, difference):
     store = tmp_path / "s.zarr"
-    given = {"model": functools.partial(qb.StarBattery, F=0.5), "grid": {"N": [1, 2], "F": [0.5]}}
+    given = {"model": qb.StarBattery, "grid": {"N": [1, 2], "F": [0.5]}}
     given |= {"observables": "energy", "store": store}
     whole = sweep(**given)
     with pytest.raises(qb.ArgumentError, match="must be that of the same sweep") as refused:
         sweep(**given | change)
     assert difference in str(refused.value)
-    assert "overwrite=True" in str(refused.value)
+    assert "overwrite this one" in str(refused.value)
     check_same(sweep(**given), whole)
 
 
 def test_a_function_of_the_same_name_is_another(tmp_path):
-    def made(text):
-        file = tmp_path / f"{abs(hash(text))}.py"
-        file.write_text(f"def twice(model, steady, trajectory):\n    return {text}\n")
-        space = {}
-        exec(compile(file.read_text(), str(file), "exec"), space)
-        return space["twice"]
+    def times(factor):
+        def scaled(model, steady, trajectory):
+            return factor * steady.energy
 
-    given = functools.partial(qb.StarBattery, N=1), {"F": [0.5]}
-    sweep(*given, made("2 * steady.energy"), store=tmp_path / "s.zarr")
-    sweep(*given, made("2 * steady.energy"), store=tmp_path / "s.zarr")
+        return scaled
+
+    def driven(power):
+        # The same at both ends of the grid.
+        return lambda x: qb.StarBattery(N=1, F=x**power)
+
+    store, grid = tmp_path / "s.zarr", {"x": [0.0001, 0.5, 1.0]}
+    sweep(driven(1), grid, times(2.0), store=store)
+    sweep(driven(1), grid, times(2.0), store=store)
     with pytest.raises(qb.ArgumentError, match="observables is"):
-        sweep(*given, made("3 * steady.energy"), store=tmp_path / "s.zarr")
+        sweep(driven(1), grid, times(3.0), store=store)
+    with pytest.raises(qb.ArgumentError, match="model is"):
+        sweep(driven(2), grid, times(2.0), store=store)
 
 
-ONE = functools.partial(qb.StarBattery, N=2)
+def energy_status(model, steady, trajectory):
+    return steady.energy
+
+
+def ladder(model, steady, trajectory):
+    return steady.populations
+
+
 BAD = [
     ((ONE, {}), {}, "`grid` must be values of parameters by name, at least one"),
     ((ONE, {"F": []}), {}, "`grid` must be of at least one value"),
@@ -272,7 +397,29 @@ BAD = [
     ((ONE, {"F": [0.5]}, ()), {}, "`observables` must be at least one"),
     ((ONE, {"F": [0.5]}, ("energy", "energy")), {}, "`observables` must be of different names"),
     ((ONE, {"F": [0.5]}, lambda m, s, t: 1.0), {}, "`observables` must be functions with a name"),
-    ((ONE, {"F": [0.5]}, qb.grad_of("energy", "kappa")), {}, "`parameter` must be a number"),
+    (
+        (ONE, {"F": [0.5]}, ("energy", energy_status)),
+        {},
+        "`observables` must be of different names",
+    ),
+    ((ONE, {"F": [0.5]}, late), {}, "`ts` must be given for a function that uses the trajectory"),
+    ((ONE, {"F": [0.5]}, late), {"ts": "abc"}, "`ts` must be numbers, of shape (T,)"),
+    ((ONE, {"F": [0.5]}), {"store": 3}, "`store` must be the path of a directory"),
+    ((ONE, {"F": [0.5]}, qb.grad_of("energy", "kappa")), {}, "`parameter` must be a real number"),
+    (
+        (functools.partial(ONE, F=0.5), {"F": [0.5]}),
+        {},
+        "`grid` must be over what the model leaves",
+    ),
+    ((functools.partial(ONE, kapa=0.5), {"F": [0.5]}), {}, "`model` must be a function of paramet"),
+    ((ONE(F=0.5), {"gamma_C": [0.5]}), {}, "`model` must be a function of parameters, such as"),
+    ((ONE, {"F": [0.5, 0.5]}), {}, "`grid` must be of different values for each parameter"),
+    (
+        (functools.partial(ONE, kappa=0.1), {"F": [0.5]}, qb.grad_of("relaxation_time", "F")),
+        {},
+        "`name` must be another than that of a bound",
+    ),
+    ((qb.StarBattery, {"N": [2, 130], "F": [0.5]}, ladder), {"chunk_size": 1}, "of one shape at"),
     (
         (ONE, {"F": np.linspace(0, 1, 10**5), "gamma_C": np.linspace(0, 1, 10**5)}),
         {},
@@ -363,6 +510,10 @@ def test_the_command_line(tmp_path, capsys, monkeypatch):
         (("points = 4", "points = 0"), "`points` must be an integer of at least 1"),
         (("from = 0.01", "from = 0.0"), "`grid` must be between positive ends"),
         (("step = 2", "stop = 2"), "`grid` must be a list, {from, to, step}"),
+        (("to = 5, step", "to = 0, step"), "`grid` must be of rising integers"),
+        (("from = 0.01", 'from = "a"'), "`grid` must be between numbers"),
+        (("omega_C = 1.5", "omega = 1.5"), "`model` must be a function of parameters"),
+        (("omega_C = 1.5", 'omega_C = "1"'), "`omega_C` must be a real number"),
         (("omega_C = 1.5", 'charger = "cave"'), '`charger` must be "qubit", "cavity:LEVELS"'),
         (("omega_C = 1.5", "omega_C = "), "`file` must be TOML"),
         (("F = [0.3, 2.0]", "F = [0.3, 2.1]"), "grid F is [0.3, 2.0], not [0.3, 2.1]"),

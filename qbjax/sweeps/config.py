@@ -92,14 +92,17 @@ def _values(name: str, given: Any) -> Any:
     keys, shown = set(given), f"{name} = {given}"
     if keys in ({"from", "to"}, {"from", "to", "step"}):
         ends = (given["from"], given["to"], given.get("step", 1))
-        whole = all(isinstance(each, int) for each in ends) and ends[2] >= 1
-        require(whole, "grid", "integers from, to and step, or points beside from and to", shown)
+        whole = all(type(each) is int for each in ends) and ends[2] >= 1 and ends[1] >= ends[0]
+        wanted = "of rising integers from, to and step, or with points beside from and to"
+        require(whole, "grid", wanted, shown)
         return np.arange(ends[0], ends[1] + 1, ends[2])
     wanted = "a list, {from, to, step} or {from, to, points, spacing}"
     require({"from", "to", "points"} <= keys <= {*_SPACED}, "grid", wanted, shown)
     require_choice(given.get("spacing", "linear"), "spacing", tuple(_SPACINGS))
-    counted = isinstance(given["points"], int) and given["points"] >= 1
-    require(counted, "points", "an integer of at least 1", given["points"])
+    counted = type(given["points"]) is int and given["points"] >= 1
+    require(counted, "points", "an integer of at least 1", repr(given["points"]))
+    numbers = all(type(given[end]) in (int, float) for end in ("from", "to"))
+    require(numbers, "grid", "between numbers", shown)
     space = _SPACINGS[given.get("spacing", "linear")]
     positive = space is not np.geomspace or (given["from"] > 0 and given["to"] > 0)
     require(positive, "grid", 'between positive ends for spacing = "log"', shown)

@@ -33,14 +33,11 @@ class Grid:
         self.together = together
         lengths = {name: len(values) for name, values in self.values.items()}
         one = len(set(lengths.values())) == 1
+        once = together or all(len(np.unique(x)) == len(x) for x in self.values.values())
+        require(once, "grid", "of different values for each parameter", "with some twice")
         wanted = 'of one length for all parameters with combine="zip"'
         require(one or not together, "grid", wanted, lengths)
         self.axes = {"point": next(iter(lengths.values()))} if together else lengths
-
-    @property
-    def size(self) -> int:
-        """The number of points."""
-        return math.prod(self.axes.values())
 
     def axis_of(self, name: str) -> str:
         """Return the axis along which a parameter varies."""

@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qbjax import evolve, steady
 from qbjax.checks import Status, require
+from qbjax.evolve import choose as choose_evolution
 from qbjax.models import StarBattery
+from qbjax.steady import choose as choose_steady
 from qbjax.sweeps import points, provenance
 from qbjax.sweeps.grid import Chunks, Grid
 from qbjax.sweeps.observables import RATE, Observable
@@ -28,11 +29,15 @@ _WORK = 1e9
 # States of a point that are in memory at once: what is returned, and what GMRES keeps on a GPU.
 _RETURNED, _KEPT = 4, 200
 
-_UNITS = {"N": "1", "nbar": "1"}
+_COLLECTIVE = ("Gamma_down", "Gamma_up", "Gamma_z")
+_RATES = ("F", "g", "gamma_C", "omega_B", "omega_C", "omega_d", "kappa", *_COLLECTIVE)
+_UNITS = {"N": "1", "nbar": "1", **dict.fromkeys(_RATES, RATE)}
+# The status of a point that a store does not hold yet.
+_NOT_COMPUTED = -1
 _FLAGS: dict[str, Any] = {
-    "flag_values": [int(status) for status in Status],
-    "flag_meanings": " ".join(status.name for status in Status),
-    "reasons": [status.reason for status in Status],
+    "flag_values": [_NOT_COMPUTED, *(int(status) for status in Status)],
+    "flag_meanings": " ".join(["NOT_COMPUTED", *(status.name for status in Status)]),
+    "reasons": "; ".join(f"{status.name}: {status.reason}" for status in Status),
 }
 
 
@@ -48,8 +53,8 @@ class Job:
         The names of the axes.
     inner
         The axis whose points share work, "gamma_C"; None without it.
-    first
-        The model at the first point, padded to the largest N.
+    first, ends
+        The model at the first point, padded to the largest N; and those at the ends of every axis.
     exact
         Whether the exact solution applies.
     """
@@ -67,7 +72,8 @@ class Job:
         self.names = tuple(grid.axes)
         self.inner = "gamma_C" if "gamma_C" in self.names else None
         _check_names(build, grid)
-        self.first = _checked_model(build, grid)
+        self.ends = _checked_models(build, grid)
+        self.first = self.ends[0]
         self.exact = points.applies(self.first, method)
 
     def axes(self, each: Observable) -> tuple[str, ...]:
@@ -100,6 +106,7 @@ class Job:
         made_with = provenance.versions()
         return {
             "model": provenance.model_text(self.build),
+            "axes": list(self.names),
             "grid": {name: values.tolist() for name, values in self.grid.values.items()},
             "combine": "zip" if self.grid.together else "product",
             "observables": [f"{each.name} {each.source}".strip() for each in self.wanted],
@@ -107,7 +114,7 @@ class Job:
             "method": self.method,
             "precision": made_with["precision"],
             "qbjax": made_with["qbjax"],
-            "model at the first point": provenance.values_text(self.first),
+            "model at the ends": [provenance.values_text(model) for model in self.ends],
         }
 
     def provenance(self) -> dict[str, Any]:
@@ -116,6 +123,7 @@ class Job:
             "model": provenance.model_text(self.build),
             "model_source": provenance.source_version(self.build),
             "method": ", ".join(sorted({self._method(size) for size in self._sizes()})),
+            **({} if self.ts is None else {"ts": self.ts.tolist()}),
             **provenance.versions(),
         }
 
@@ -127,8 +135,8 @@ class Job:
         """Return the method that solves models padded to a size."""
         model = _first_model(self.build, self.grid, size)
         if model.depends_on_time:
-            return evolve.choose(model, "auto")[0]
-        return steady.choose(model, self.method)[0]
+            return choose_evolution(model, "auto")[0]
+        return choose_steady(model, self.method)[0]
 
 
 def _first_model(build: Callable[..., StarBattery], grid: Grid, size: int | None) -> StarBattery:
@@ -139,27 +147,37 @@ def _first_model(build: Callable[..., StarBattery], grid: Grid, size: int | None
     return build(**first | {"N": np.min(grid.values["N"])}, N_max=size)
 
 
-def _checked_model(build: Callable[..., StarBattery], grid: Grid) -> StarBattery:
-    """Return the model at the first point; refuse values that are out of range."""
+def _checked_models(build: Callable[..., StarBattery], grid: Grid) -> list[StarBattery]:
+    """Return models at the ends of every axis; refuse values that are out of range."""
     padded = {"N_max": int(np.max(grid.values["N"]))} if "N" in grid.values else {}
     first = {name: values[0] for name, values in grid.values.items()}
+    models = [build(**first, **padded)]
     for name, values in grid.values.items():
         for extreme in (np.min(values), np.max(values)):
-            build(**first | {name: extreme}, **padded)
-    model = build(**first, **padded)
-    require(isinstance(model, StarBattery), "model", "a function that returns a model", model)
-    require(model.batch_shape == (), "model", "of one point at a time", "a batch")
-    return model
+            models.append(build(**first | {name: extreme}, **padded))
+    for model in models:
+        good = isinstance(model, StarBattery) and model.batch_shape == ()
+        require(good, "model", "a function that returns one model", type(model).__name__)
+    return models
 
 
 def _check_names(build: Callable[..., StarBattery], grid: Grid) -> None:
     """Refuse a grid over parameters that the model does not have, and one that leaves some open."""
-    known = inspect.signature(build).parameters
+    try:
+        known = inspect.signature(build).parameters
+    except (TypeError, ValueError) as error:
+        wanted = "a function of parameters, such as functools.partial(qbjax.StarBattery, kappa=0.1)"
+        found = f"one whose arguments are wrong ({error})" if callable(build) else type(build)
+        require(False, "model", wanted, found)
     listed = ", ".join(name for name in known if name != "N_max")
     any_name = any(each.kind is each.VAR_KEYWORD for each in known.values())
+    fixed = build.keywords if isinstance(build, functools.partial) else {}
     for name in grid.values:
         there = (name in known and name != "N_max") or any_name
-        require(there, "grid", f"over parameters of the model ({listed})", f"over {name}")
+        free = name not in ("done", "chunk", "point")
+        wanted = f"over parameters of the model ({listed})"
+        require(there and free, "grid", wanted, f"over {name}")
+        require(name not in fixed, "grid", "over what the model leaves open", f"over {name}")
     for name, each in known.items():
         single = each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
         open_ = single and each.default is each.empty
@@ -218,6 +236,7 @@ class Run:
         """Return the arrays of the sweep, from the shapes of what its largest chunk computes."""
         number = self._largest()
         shapes = jax.eval_shape(self._solver(number), self._points(number))
+        self._check_shapes(shapes)
         length = dict(zip(self.job.names, self.shape, strict=True))
         arrays = {}
         for each in self.job.wanted:
@@ -229,14 +248,47 @@ class Run:
             dims = axes + tuple(f"{each.name}_{i}" for i in range(len(own)))
             attrs = {"units": each.units, "long_name": each.long_name}
             dtype = np.dtype(value.dtype)
-            arrays[each.name] = Array(dims, whole + own, chunk + own, dtype, attrs)
+            arrays[each.name] = Array(dims, whole + own, chunk + own, dtype, np.nan, attrs)
             attrs = {"long_name": f"status of {each.name}", **_FLAGS}
-            arrays[status_of(each.name)] = Array(axes, whole, chunk, np.dtype("int8"), attrs)
+            code = Array(axes, whole, chunk, np.dtype("int8"), _NOT_COMPUTED, attrs)
+            arrays[status_of(each.name)] = code
+        own = {dim for a in arrays.values() for dim in a.dims} - {*self.job.names}
+        free = not own & {*arrays, *self.job.grid.values}
+        require(free, "observables", "of other names than the dimensions of arrays", sorted(own))
         coords = {
-            name: (self.job.grid.axis_of(name), values, {"units": _UNITS.get(name, RATE)})
+            name: (self.job.grid.axis_of(name), values, {"units": _UNITS.get(name, "")})
             for name, values in self.job.grid.values.items()
         }
         return Layout(arrays, coords, len(self.chunks))
+
+    def _check_shapes(self, largest: Any) -> None:
+        """Refuse arrays whose shape goes with the padded size of N."""
+        arrays = [
+            each
+            for each in self.job.wanted
+            if largest[each.name][0].ndim > largest[each.name][1].ndim
+        ]
+        for number in self._of_each_size() if arrays else ():
+            shapes = jax.eval_shape(self._solver(number), self._points(number))
+            for each in arrays:
+                found = [x[each.name][0].shape for x in (largest, shapes)]
+                wanted = f"of one shape at every padded size of N ({each.name})"
+                require(
+                    found[0] == found[1], "observables", wanted, f"of {found[0]} and {found[1]}"
+                )
+
+    def _of_each_size(self) -> list[int]:
+        """Return the number of a chunk for every padded size of N."""
+        if "N" not in self.job.grid.values:
+            return []
+        numbers = {}
+        axis = self.job.names.index(self.job.grid.axis_of("N"))
+        for place in range(self.chunks.counts[axis]):
+            corner = [0] * len(self.shape)
+            corner[axis] = place
+            number = int(np.ravel_multi_index(corner, self.chunks.counts))
+            numbers[self._key(number)] = number
+        return list(numbers.values())
 
     def _largest(self) -> int:
         """Return the number of a chunk with the largest N, and with gamma_C from the first one."""

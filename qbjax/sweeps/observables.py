@@ -7,8 +7,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from qbjax import sectors
 from qbjax.charging import DEFINITIONS, charging_time
-from qbjax.checks import Status, require
+from qbjax.checks import ArgumentError, Status, require
 from qbjax.dephasing import optimal_dephasing
 from qbjax.evolve import evolve
 from qbjax.models import StarBattery
@@ -28,12 +29,11 @@ class Solved:
         self._made: dict[Any, Any] = {}
 
     def steady(self) -> Any:
-        """Return the steady state; None where the model depends on time."""
-        if self.model.depends_on_time and self.ts is not None:
-            return None
-        return self._once(
-            "steady", lambda: steady_state(self.model, method=self.method, throw=False)
-        )
+        """Return the steady state."""
+        # The default, or what single precision can reach.
+        tolerance = max(1e-8, 100 * float(jnp.finfo(self.model.omega_B.dtype).eps))
+        given: dict[str, Any] = {"method": self.method, "tolerance": tolerance, "throw": False}
+        return self._once("steady", lambda: steady_state(self.model, **given))
 
     def trajectory(self) -> Any:
         """Return the trajectory; None where no times were given."""
@@ -47,9 +47,8 @@ class Solved:
 
     def optimum(self, definition: str) -> Any:
         """Return the best dephasing rate by a definition."""
-        return self._once(
-            ("optimum", definition), lambda: optimal_dephasing(self.model, definition)
-        )
+        key = "optimum", definition
+        return self._once(key, lambda: optimal_dephasing(self.model, definition, throw=False))
 
     def _once(self, key: Any, solve: Callable[[], Any]) -> Any:
         if key not in self._made:
@@ -138,21 +137,58 @@ def observable(given: Any) -> Observable:
 
 def _own(function: Callable[..., Any]) -> Observable:
     name = getattr(function, "__name__", "")
-    wanted = "functions with a name (def, not lambda)"
-    require(name.isidentifier() and name not in NAMED, "observables", wanted, repr(function))
+    require(name.isidentifier(), "observables", "functions with a name (def, not lambda)", function)
+    require(name not in NAMED, "observables", "functions of other names than qbjax's own", name)
 
     def measure(solved: Solved) -> Measured:
-        steady, trajectory = solved.steady(), solved.trajectory()
-        status = jnp.zeros((), int) if steady is None else steady.status
-        if trajectory is not None:
-            status = jnp.where(status == Status.OK, jnp.max(trajectory.status, -1), status)
-        each = function
+        steady = None if solved.model.depends_on_time else solved.steady()
+        trajectory = solved.trajectory()
+        seen: set[str] = set()
+
+        def watched(model: StarBattery, steady: Any, trajectory: Any) -> Any:
+            return function(
+                model,
+                _Watched(steady, "steady", seen, _NO_STEADY_STATE),
+                _Watched(trajectory, "trajectory", seen, _NO_TRAJECTORY),
+            )
+
+        each = watched
         for _ in solved.model.batch_shape:
             each = eqx.filter_vmap(each)
-        return jnp.asarray(each(solved.model, steady, trajectory)), status
+        value = each(solved.model, steady, trajectory)
+        parts = jax.tree.leaves(value)
+        wanted = f"functions that return one array ({name})"
+        require(len(parts) == 1, "observables", wanted, type(value).__name__)
+        value = jnp.asarray(parts[0])
+        status = jnp.zeros(solved.model.batch_shape, int)
+        if steady is not None and "steady" in seen:
+            status = steady.status
+        if "trajectory" in seen:
+            status = jnp.where(status == Status.OK, jnp.max(trajectory.status, -1), status)
+        return value, status
 
     long_name = (function.__doc__ or name).strip().splitlines()[0]
     return Observable(name, "", long_name, measure, source=fingerprint(function))
+
+
+_NO_STEADY_STATE = (
+    "Argument `observables` must be functions of the trajectory for a model that depends on time, "
+    "but one uses the steady state."
+)
+_NO_TRAJECTORY = "Argument `ts` must be given for a function that uses the trajectory, but is None."
+
+
+class _Watched:
+    """A solution that notes whether a function looks at it: only then does its status count."""
+
+    def __init__(self, of: Any, name: str, seen: set[str], absent: str):
+        self._of, self._name, self._seen, self._absent = of, name, seen, absent
+
+    def __getattr__(self, name: str) -> Any:
+        if self._of is None:
+            raise ArgumentError(self._absent)
+        self._seen.add(self._name)
+        return getattr(self._of, name)
 
 
 def grad_of(name: str, parameter: str) -> Observable:
@@ -176,14 +212,18 @@ def grad_of(name: str, parameter: str) -> Observable:
     >>> qb.grad_of("ergotropy", "F").name
     'd_ergotropy_d_F'
     """
-    source = observable(name)
-    wanted = "one of the steady state or a charging time"
-    require(not source.of_optimum, "name", wanted, f'"{name}"')
+    possible = [each for each in NAMED if not NAMED[each].of_optimum]
+    require(name in possible, "name", f"one of {', '.join(possible)}", f'"{name}"')
+    source = NAMED[name]
 
     def measure(solved: Solved) -> Measured:
         at = getattr(solved.model, parameter, None)
         number = isinstance(at, jax.Array) and jnp.issubdtype(at.dtype, jnp.floating)
-        require(number, "parameter", "a number that the model has", f'"{parameter}"')
+        wanted = "a real number of the model, given there or in the grid"
+        require(number, "parameter", wanted, f'"{parameter}"')
+        exact = sectors.obstacle(solved.model) is None and solved.method in ("auto", "exact")
+        known = exact or name not in ("relaxation_time", "log_relaxation_time")
+        require(known, "name", "another than that of a bound, which has no derivative", name)
 
         def summed(x: jax.Array) -> Measured:
             moved = eqx.tree_at(lambda model: getattr(model, parameter), solved.model, x)
@@ -193,10 +233,10 @@ def grad_of(name: str, parameter: str) -> Observable:
 
         return jax.grad(summed, has_aux=True)(at)
 
-    units = f"{source.units} / ({ENERGY if parameter == 'omega_B' else RATE})"
+    units = f"({source.units}) / ({RATE})"
     words = f"derivative of {source.long_name} with respect to {parameter}"
-    name = f"d_{name}_d_{parameter}"
-    return Observable(name, units, words, measure, iterated=source.iterated)
+    called = f"d_{name}_d_{parameter}"
+    return Observable(called, units, words, measure, iterated=source.iterated)
 
 
 def measure(solved: Solved, wanted: tuple[Observable, ...]) -> dict[str, Measured]:

@@ -4,33 +4,46 @@ import functools
 import hashlib
 import inspect
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import equinox as eqx
 import jax
+import numpy as np
 
 
 def model_text(build: Callable[..., Any]) -> str:
     """Return how a model is built: the function by name, and what is fixed beforehand."""
-    if not isinstance(build, functools.partial):
-        return f"{build.__module__}.{getattr(build, '__qualname__', type(build).__qualname__)}"
-    fixed = ", ".join(f"{key}={values_text(value)}" for key, value in build.keywords.items())
-    return f"{model_text(build.func)}({fixed})"
+    if isinstance(build, functools.partial):
+        fixed = [values_text(value) for value in build.args]
+        fixed += [f"{key}={values_text(value)}" for key, value in build.keywords.items()]
+        return f"{model_text(build.func)}({', '.join(fixed)})"
+    name = f"{build.__module__}.{getattr(build, '__qualname__', type(build).__qualname__)}"
+    return name if inspect.isclass(build) else f"{name} {fingerprint(build)}".strip()
 
 
 def values_text(tree: Any) -> str:
     """Return all values of a pytree."""
-    return str(eqx.tree_pformat(tree, short_arrays=False, width=10_000))
+    with np.printoptions(precision=17, threshold=sys.maxsize):
+        return str(eqx.tree_pformat(tree, short_arrays=False, width=10_000))
 
 
 def fingerprint(function: Callable[..., Any]) -> str:
-    """Return a fingerprint of a function's source; "" where that is not known."""
+    """Return a fingerprint of a function's source and of the numbers that it refers to.
+
+    "" where the source is not known.
+    """
     try:
-        return hashlib.sha256(inspect.getsource(function).encode()).hexdigest()[:12]
-    except (OSError, TypeError):
+        source = inspect.getsource(function)
+        seen = inspect.getclosurevars(function)
+    except (OSError, TypeError, ValueError):
         return ""
+    plain = (bool, int, float, complex, str, tuple, list, np.ndarray, jax.Array)
+    values = {k: v for k, v in {**seen.globals, **seen.nonlocals}.items() if isinstance(v, plain)}
+    text = source + values_text([sorted(values.items()), function.__defaults__])
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def versions() -> dict[str, str]:

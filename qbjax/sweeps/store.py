@@ -7,6 +7,7 @@ the array `done` is written last, so that a chunk is either whole or computed ag
 import functools
 import itertools
 import json
+import os
 import shutil
 import textwrap
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ class Array(eqx.Module):
     shape: tuple[int, ...]
     chunks: tuple[int, ...]
     dtype: np.dtype
+    missing: float
     attrs: dict[str, Any]
 
 
@@ -54,6 +56,7 @@ class Memory:
     def __init__(self, layout: Layout):
         """Make the arrays."""
         self.layout = layout
+        self._attrs: dict[str, Any] = {}
         self._arrays = {name: np.empty(a.shape, a.dtype) for name, a in layout.arrays.items()}
         self.done = np.zeros(layout.count, bool)
 
@@ -63,13 +66,17 @@ class Memory:
             self._arrays[name][where] = values
         self.done[number] = True
 
-    def dataset(self, attrs: dict[str, Any]) -> Any:
+    def sign(self, attrs: dict[str, Any]) -> None:
+        """Keep what the chunks were made with."""
+        self._attrs = attrs
+
+    def dataset(self) -> Any:
         """Return the arrays, labelled."""
         import xarray
 
         arrays = self.layout.arrays
         variables = {k: (arrays[k].dims, each, arrays[k].attrs) for k, each in self._arrays.items()}
-        return xarray.Dataset(variables, self.layout.coords, attrs)
+        return xarray.Dataset(variables, self.layout.coords, self._attrs)
 
 
 class Store:
@@ -84,7 +91,10 @@ class Store:
         _require_same(path, json.loads(group.attrs["sweep"]), what)
         self.group = group
         self.chunk_shape: tuple[int, ...] = tuple(group.attrs["chunk_shape"])
-        self.done = np.asarray(group["done"][:]) == 1
+        self.done = np.zeros(group["done"].shape, bool)
+        # A chunk of one number each, there or not: far quicker than reading them.
+        done = (path / "done" / "c").glob("*")
+        self.done[[int(each.name) for each in done if each.name.isdigit()]] = True
 
     def write(self, number: int, parts: Parts) -> None:
         """Write what a chunk gives, and then that it is done."""
@@ -94,7 +104,13 @@ class Store:
             self.group["done"][number] = 1
         self.done[number] = True
 
-    def dataset(self, attrs: dict[str, Any]) -> Any:
+    def sign(self, attrs: dict[str, Any]) -> None:
+        """Write what the chunks were made with; times of several calls add up."""
+        before = self.group.attrs.get("wall_time", 0.0)
+        with _writing(self.path):
+            self.group.attrs.update(attrs | {"wall_time": before + attrs["wall_time"]})
+
+    def dataset(self) -> Any:
         """Return the arrays, labelled; their values are read when they are used."""
         import xarray
 
@@ -104,18 +120,51 @@ class Store:
             "decode_times": False,
         }
         found = xarray.open_zarr(self.path, chunks=None, **options)
-        return found.drop_vars("done").assign_attrs(attrs)
+        del found.attrs["sweep"], found.attrs["chunk_shape"]
+        return found.drop_vars("done")
 
 
-def is_ready(path: Path) -> bool:
-    """Tell whether a store is there, and not just begun."""
-    return (path / "done" / "zarr.json").exists()
+def check_path(store: Any) -> Path:
+    """Return the path of a store; refuse one that cannot be written, or holds anything but a sweep.
+
+    A store is made beside its path and then moved there, so that what is there is whole.
+    """
+    named = isinstance(store, str | os.PathLike) and str(store) != ""
+    require(named, "store", "the path of a directory", repr(store))
+    path = Path(store).expanduser()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _clear(path)
+        free = not path.exists() or not any(path.iterdir())
+    except OSError as error:
+        wanted = "a directory that can be written"
+        require(False, "store", wanted, f'"{path}" ({error.strerror})')
+    writable = os.access(path if path.exists() else path.parent, os.W_OK)
+    require(writable, "store", "a directory that can be written", f'"{path}" (no permission)')
+    require(free or is_sweep(path), "store", "a new directory or that of a sweep", f'"{path}"')
+    return path
+
+
+def _beside(path: Path) -> tuple[Path, Path]:
+    """Return where a store is made, and where one that is discarded goes."""
+    return path.with_name(f"{path.name}.making"), path.with_name(f"{path.name}.discarded")
+
+
+def _clear(path: Path) -> None:
+    """Remove what a process that was killed has left beside a store."""
+    for litter in _beside(path):
+        shutil.rmtree(litter, ignore_errors=True)
 
 
 def prepare(path: Path, layout: Layout, shape: tuple[int, ...], what: dict[str, Any]) -> None:
-    """Make the store of a sweep."""
+    """Make the store of a sweep, in the place of any other that is there."""
+    making, discarded = _beside(path)
     with _writing(path):
-        _prepare(path, layout, shape, what)
+        _fill(making, layout, shape, what)
+        if path.exists():
+            path.rename(discarded)
+        making.rename(path)
+        _clear(path)
 
 
 @contextmanager
@@ -127,12 +176,13 @@ def _writing(path: Path) -> Iterator[None]:
         raise OSError(error.errno, f"{error.strerror} ({advice})", str(path)) from error
 
 
-def _prepare(path: Path, layout: Layout, shape: tuple[int, ...], what: dict[str, Any]) -> None:
+def _fill(path: Path, layout: Layout, shape: tuple[int, ...], what: dict[str, Any]) -> None:
+    """Write a store of which no chunk is done."""
     import zarr
 
-    # A process that is killed before the array `done` is there leaves a store just begun.
-    attributes = {"sweep": json.dumps(what), "chunk_shape": list(shape)}
-    group = zarr.create_group(path, overwrite=True, attributes=attributes)
+    named = {"coordinates": " ".join(layout.coords)}
+    attributes = {"sweep": json.dumps(what), "chunk_shape": list(shape), **named}
+    group = zarr.create_group(path, attributes=attributes)
     whole: Any = {"write_empty_chunks": True}
     for name, (dim, values, attrs) in layout.coords.items():
         group.create_array(
@@ -147,6 +197,7 @@ def _prepare(path: Path, layout: Layout, shape: tuple[int, ...], what: dict[str,
             dimension_names=a.dims,
             attributes=a.attrs,
             config=whole,
+            fill_value=a.missing,
         )
     count = (layout.count,)
     group.create_array(
@@ -154,25 +205,8 @@ def _prepare(path: Path, layout: Layout, shape: tuple[int, ...], what: dict[str,
     )
 
 
-def check_path(store: Any, overwrite: bool) -> Path:
-    """Return the path of a store; refuse one that holds anything but a sweep."""
-    path = Path(store)
-    if overwrite and _is_sweep(path):
-        shutil.rmtree(path)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        kept = [entry.name for entry in path.iterdir() if not entry.name.endswith(".partial")]
-    except OSError as error:
-        raise ArgumentError(
-            f"Argument `store` must be a directory that can be written, but {path} is none: "
-            f"{error.strerror}."
-        ) from None
-    wanted = "a new directory or that of a sweep"
-    require(not kept or _is_sweep(path), "store", wanted, path)
-    return path
-
-
-def _is_sweep(path: Path) -> bool:
+def is_sweep(path: Path) -> bool:
+    """Tell whether a store of a sweep is there."""
     try:
         return "sweep" in json.loads((path / "zarr.json").read_text())["attributes"]
     except (OSError, ValueError, KeyError):
@@ -190,7 +224,7 @@ def _require_same(path: Path, found: dict[str, Any], wanted: dict[str, Any], of:
         there, here = _from_the_difference(str(there), str(here))
         raise ArgumentError(
             f"Argument `store` must be that of the same sweep, but in {path} {of}{key} is {there}, "
-            f"not {here}: name another store, or give overwrite=True to discard this one."
+            f"not {here}: name another store, or overwrite this one."
         )
 
 

@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -50,11 +51,12 @@ def sweep(
         Values of parameters by name, one-dimensional: the dimensions of the result, in this order.
     observables
         Names: figures of the steady state ("energy", "ergotropy", "ratio", "relaxation_time",
-        "log_relaxation_time"); charging times "tau_<definition>"; the best dephasing rate and its
-        time, "gamma_C_star_<definition>" and "tau_star_<definition>", which have no dimension
-        gamma_C. Derivatives: `qbjax.grad_of`. Functions of (model, steady state, trajectory) that
-        return a number or an array, by JAX operations; the steady state is None where the model
-        depends on time.
+        "log_relaxation_time"); charging times "tau_<definition>", by the definitions "fit",
+        "decay_rate", "settling" and "integral"; the best dephasing rate and its time,
+        "gamma_C_star_<definition>" and "tau_star_<definition>", which have no dimension gamma_C.
+        Derivatives: `qbjax.grad_of`. Functions of (model, steady state, trajectory) that return a
+        number, or an array of the same shape at every padded size of N, by JAX operations; the
+        status is that of what they look at. A model that depends on time has no steady state.
     combine
         "product", every combination of values; "zip", the values one by one, along a dimension
         "point".
@@ -64,14 +66,16 @@ def sweep(
         Times of the trajectories, shape (T,), for functions; None: no trajectory.
     store
         A directory for a Zarr store. A sweep that was interrupted goes on where it was; the store
-        of another sweep is refused. None keeps everything in memory.
+        of another sweep, also of a larger grid, is refused. Functions are told apart by their
+        source and the numbers that they refer to. None keeps everything in memory.
     overwrite
         Discard the sweep that is in the store.
     chunk_size
         Points that are computed and kept together, at most; None goes by the memory they need. A
         store that is there keeps its own.
     progress
-        Show a bar, unless the output is no terminal, and say at the end what is missing.
+        Show a bar and say at the end what is missing, unless standard error is no terminal; see
+        `qbjax.sweeps.sweep.summary`.
 
     Returns
     -------
@@ -96,20 +100,29 @@ def sweep(
     >>> print(dict(found.sizes), found.ratio.sel(N=8, gamma_C=1.0).item().__round__(4))
     {'N': 3, 'gamma_C': 3} 0.8572
     >>> print(found.tau_star_decay_rate.values.round(1))
-    [   8.4   66.7 3251.1]
+    [   5.2   31.2 3251.1]
     """
     began = time.perf_counter()
     require_choice(combine, "combine", ("product", "zip"))
     require_choice(method, "method", ("auto", *METHODS))
     counted = chunk_size is None or (isinstance(chunk_size, int) and chunk_size >= 1)
-    require(counted, "chunk_size", "an integer of at least 1", chunk_size)
+    require(counted, "chunk_size", "an integer of at least 1", repr(chunk_size))
     over = Grid(grid, combine == "zip")
     job = Job(model, over, _wanted(observables, over), method, _times(ts))
-    run, kept = _kept(job, store, overwrite, chunk_size)
-    _finish(run, kept, progress)
-    found = kept.dataset(job.provenance() | {"wall_time": time.perf_counter() - began})
+    made_with = job.provenance()
+    shown = progress and sys.stderr.isatty() and jax.process_index() == 0
+    run: Run
+    kept: Memory | Store
+    if store is None:
+        run, kept = _in_memory(job, chunk_size)
+    else:
+        run, kept = _in_store(job, store, overwrite, chunk_size)
+    if _finish(run, kept, shown):
+        kept.sign(made_with | {"wall_time": time.perf_counter() - began})
+    _meet("a sweep is done")
+    found = kept.dataset().set_coords(list(over.values))
     found = found[[name for each in job.wanted for name in (each.name, status_of(each.name))]]
-    if progress:
+    if shown:
         print(summary(found), file=sys.stderr)
     return found
 
@@ -122,7 +135,7 @@ def summary(found: Any) -> str:
     found
         The dataset that `sweep` returned.
     """
-    lines = []
+    lines, reasons = [], {}
     for name in found.data_vars:
         if status_of(name) not in found:
             continue
@@ -131,12 +144,11 @@ def summary(found: Any) -> str:
             places = np.nonzero(codes.values == status)
             if status is Status.OK or not len(places[0]):
                 continue
-            where = ", ".join(
-                _span(found, dim, at) for dim, at in zip(codes.dims, places, strict=True)
-            )
+            spans = [_span(found, dim, at) for dim, at in zip(codes.dims, places, strict=True)]
             count = f"{len(places[0])} of {codes.size}"
-            lines.append(f"{name}: {count} {status.name} ({status.reason}) at {where}")
-    return "\n".join(lines) or "every value can be trusted"
+            lines.append(f"{name}: {count} {status.name}, within {', '.join(spans)}")
+            reasons[status] = f"{status.name}: {status.reason}"
+    return "\n".join([*lines, *reasons.values()]) or "every value can be trusted"
 
 
 def _span(found: Any, dim: str, at: np.ndarray) -> str:
@@ -149,42 +161,49 @@ def _wanted(given: Any, grid: Grid) -> tuple[Observable, ...]:
     listed = given if isinstance(given, list | tuple) else (given,)
     require(len(listed) > 0, "observables", "at least one", "none")
     found = tuple(observable(each) for each in listed)
-    names = [each.name for each in found]
-    taken = {*grid.values, *grid.axes, "done"}
+    names = [name for each in found for name in (each.name, status_of(each.name))]
+    taken = {*grid.values, *grid.axes, "done", "chunk"}
     free = len(set(names)) == len(names) and not taken & set(names)
-    require(free, "observables", "of different names, and others than the parameters'", names)
+    wanted = "of different names, and others than those of parameters and statuses"
+    require(free, "observables", wanted, names[::2])
     return found
 
 
 def _times(ts: ArrayLike | None) -> jax.Array | None:
-    return None if ts is None else jnp.asarray(ts, float)
+    if ts is None:
+        return None
+    times = np.asarray(ts)
+    numbers = times.ndim == 1 and times.size > 0 and times.dtype.kind in "iuf"
+    require(numbers, "ts", "numbers, of shape (T,)", repr(ts))
+    return jnp.asarray(times, float)
 
 
-def _kept(
-    job: Job, store: Any, overwrite: bool, chunk_size: int | None
-) -> tuple[Run, Memory | Store]:
-    """Return the run and where its numbers are kept; a store that is there keeps its chunks."""
-    if store is None:
-        alone = jax.process_count() == 1
-        require(alone, "store", "given where several processes share a sweep", "None")
-        layout = _cut(job, chunk_size).layout()
-        wanted = f"given for {layout.size / 1e9:.3g} GB of results, too much for memory"
-        require(layout.size < _free_memory() / 2, "store", wanted, "None")
-        run = _fitted(job, chunk_size)
-        return run, Memory(run.layout())
-    first = jax.process_index() == 0
-    what = job.description()
+def _in_memory(job: Job, chunk_size: int | None) -> tuple[Run, Memory]:
+    """Return the run, and where its numbers are kept."""
+    alone = jax.process_count() == 1
+    require(alone, "store", "given where several processes share a sweep", "None")
+    size = _cut(job, chunk_size).layout().size
+    wanted = f"given for {size / 1e9:.3g} GB of results, too much for memory"
+    require(size < _memory() / 2, "store", wanted, "None")
+    run = _fitted(job, chunk_size)
+    return run, Memory(run.layout())
+
+
+def _in_store(job: Job, store: Any, overwrite: bool, chunk_size: int | None) -> tuple[Run, Store]:
+    """Return the run, and the store, which process 0 makes; one that is there keeps its chunks."""
     made = None
     try:
-        if first:
-            path = stores.check_path(store, overwrite)
-            if not stores.is_ready(path):
+        if jax.process_index() == 0:
+            path = stores.check_path(store)
+            if overwrite or not stores.is_sweep(path):
                 made = _fitted(job, chunk_size)
-                stores.prepare(path, made.layout(), made.shape, what)
+                stores.prepare(path, made.layout(), made.shape, job.description())
     finally:
         _meet("a sweep's store is made")
-    path = stores.check_path(store, False)
-    kept = Store(path, what)
+    path = Path(store).expanduser()
+    require(stores.is_sweep(path), "store", "made by the first process", "not there")
+    kept = Store(path, job.description())
+    _meet("a sweep's store is read")
     return made or Run(job, kept.chunk_shape), kept
 
 
@@ -197,28 +216,27 @@ def _fitted(job: Job, chunk_size: int | None) -> Run:
     return run.fitting() if chunk_size is None else run
 
 
-def _free_memory() -> float:
-    """Return the free memory of the host in bytes."""
+def _memory() -> float:
+    """Return the memory of the host in bytes."""
     try:
-        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     except (ValueError, OSError, AttributeError):
         return 8e9
 
 
-def _finish(run: Run, kept: Memory | Store, progress: bool) -> None:
-    """Compute the chunks that are not done; every process takes its share."""
+def _finish(run: Run, kept: Memory | Store, progress: bool) -> bool:
+    """Compute the chunks that are not done, this process its share; tell whether there were any."""
     from tqdm import tqdm
 
     processes, this = jax.process_count(), jax.process_index()
-    mine = [number for number in range(this, len(run.chunks), processes) if not kept.done[number]]
+    mine = np.flatnonzero(~kept.done)[this::processes].tolist()
     total = sum(map(run.points, mine))
     what = f"sweep on {len(jax.devices())} x {jax.devices()[0].device_kind}"
-    hidden = not (progress and sys.stderr.isatty() and this == 0)
-    with tqdm(total=total, desc=what, unit=" points", disable=hidden) as bar:
+    with tqdm(total=total, desc=what, unit=" points", disable=not progress) as bar:
         for number in mine:
             kept.write(number, run.solve(number))
             bar.update(run.points(number))
-    _meet("a sweep is done")
+    return this == 0 and bool(mine)
 
 
 def _meet(where: str) -> None:
