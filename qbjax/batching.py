@@ -15,6 +15,7 @@ from qbjax.models import StarBattery
 try:
     from jax import enable_x64
 except ImportError:  # JAX before 0.8
+    # Types are checked with a newer JAX, which does not have it here.
     from jax.experimental import enable_x64  # type: ignore[attr-defined, no-redef]
 
 

@@ -235,7 +235,7 @@ def _optimal_dephasing(options: argparse.Namespace) -> Result:
 def _sweep(options: argparse.Namespace) -> Result:
     arguments = from_toml(options.file) | _given(options, ("store",))
     found = qb.sweep(**arguments, overwrite=options.overwrite)
-    store = Path(arguments["store"])
+    store = Path(arguments["store"]).expanduser()
     drawn = qb.plot.draw_sweep(found, store.with_suffix("")) if options.plot else []
     shape = {dim: found.sizes[dim] for values in found.coords.values() for dim in values.dims}
     # On a terminal it was shown already.

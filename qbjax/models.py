@@ -159,7 +159,7 @@ class StarBattery(eqx.Module):
             plain = is_pulse(value) or not callable(value)
             require(plain, name, "a number or a qbjax.Pulse", "a function")
         arrays = {k: _real(k, v) for k, v in named.items() if v is not None and not is_pulse(v)}
-        for name in _RATES & named.keys():
+        for name in RATES & named.keys():
             _check_range(name, arrays.get(name, named[name]), strict=False)
         _check_range("omega_B", arrays["omega_B"], strict=True)
         own = _own(hamiltonian, "hamiltonian", Term), _own(jumps, "jumps", Jump)
@@ -278,7 +278,7 @@ def over_batch(solve: Callable[..., Any], model: StarBattery, *shared: Any) -> A
     return solve(model, *shared)
 
 
-_RATES = {"gamma_C", "kappa", "nbar", "Gamma_down", "Gamma_up", "Gamma_z"}
+RATES = {"gamma_C", "kappa", "nbar", "Gamma_down", "Gamma_up", "Gamma_z"}
 
 
 def _common_shape(named: dict[str, Any], factors: list[Any]) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from qbjax.checks import Status
-from qbjax.models import StarBattery
+from qbjax.models import RATES, StarBattery
 
 
 def promises_one(model: StarBattery) -> bool:
@@ -44,15 +44,8 @@ def existence(model: StarBattery) -> jax.Array:
     apart = (model.g == 0) & ~own & ~(battery & (charger | (model.F == 0)))
     status = jnp.where(apart, Status.NO_COUPLING, status)
     # What is traced was not refused at the door.
-    rates = (
-        model.gamma_C,
-        model.kappa,
-        model.nbar,
-        model.Gamma_down,
-        model.Gamma_up,
-        model.Gamma_z,
-    )
-    negative = [rate < 0 for rate in (*rates, *own_rates) if rate is not None]
+    named = [getattr(model, name) for name in sorted(RATES)]
+    negative = [rate < 0 for rate in (*named, *own_rates) if rate is not None]
     return jnp.where(jnp.any(jnp.stack(negative)), Status.NOT_CONVERGED, status)
 
 

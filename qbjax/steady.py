@@ -370,7 +370,7 @@ def _exact(model: StarBattery, rho0: jax.Array | None) -> SteadyState:
     battery = ground + excited
     populations = jnp.diagonal(battery)
     energy = model.omega_B * (dicke.level_numbers(model.levels) @ populations)
-    largest, smallest = extreme_eigenvalues(battery, model.N)
+    largest, smallest = dicke.extreme_eigenvalues(battery, model.N)
     ergotropy = energy - model.omega_B * (jnp.sum(weights) - largest)
     slowest = rates.state_rate(model, spectrum, coordinates)
     log_time = known(jnp.where(slowest.resolved, -slowest.log_rate, jnp.nan))
@@ -401,31 +401,3 @@ def _residual(model: StarBattery, ground: jax.Array, excited: jax.Array) -> jax.
     left = model.F * ground + above[:, None] * jnp.roll(ground, -1, axis=0)
     right = model.F * excited + jnp.roll(excited * above, 1, axis=1)
     return jnp.max(jnp.abs(left - right)) / jnp.max(jnp.abs(ground))
-
-
-def extreme_eigenvalues(battery: jax.Array, N: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Return the largest and smallest eigenvalue of a battery state that P leaves unchanged.
-
-    Every steady state on resonance commutes with the reversal P, so that it splits into an even and
-    an odd block of half the size: a quarter of the work, and the nearly equal largest eigenvalues
-    of a weak drive fall into different blocks, where each has a derivative of its own.
-    """
-    levels = battery.shape[0]
-    half = (levels + 1) // 2
-    n = dicke.level_numbers(half)
-    direct = battery[:half, :half]
-    crossed = jnp.take(battery[:half], jnp.clip(N - n, 0, levels - 1), axis=1)
-    # The middle level of an even N is its own image.
-    scale = jnp.where(2 * n == N, jnp.sqrt(0.5), 1.0)
-    live = 2 * n <= N
-    mask = live[:, None] & live
-    even = jnp.where(mask, scale[:, None] * scale * (direct + crossed), 0.0)
-    odd_live = 2 * n < N
-    odd = jnp.where(odd_live[:, None] & odd_live, direct - crossed, 0.0)
-
-    # Padding goes below every eigenvalue for the largest, and is left out of the smallest. One
-    # stacked call: XLA can deadlock on the CPU when two batched eigensolvers run side by side.
-    inside = jnp.stack([live, odd_live])
-    sentinels = jax.vmap(jnp.diag)(jnp.where(inside, 0.0, 2.0 + n / half))
-    values = jnp.linalg.eigvalsh(jnp.stack([even, odd]) - sentinels)
-    return jnp.max(values), jnp.min(jnp.where(values < -1.0, jnp.inf, values))

@@ -298,6 +298,19 @@ def test_a_store_is_made_whole_or_not_at_all(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["s.zarr"]
 
 
+def test_a_sweep_that_was_killed_after_its_last_chunk_says_what_it_was_made_with(
+    tmp_path, monkeypatch
+):
+    given = ONE, {"F": [0.4, 0.5]}, "energy"
+    with monkeypatch.context() as patched:
+        patched.delattr(qb.sweeps.store.Store, "sign")
+        with pytest.raises(AttributeError):
+            sweep(*given, store=tmp_path / "s.zarr")
+    numbers = computed(monkeypatch)
+    assert sweep(*given, store=tmp_path / "s.zarr").attrs["method"] == "exact"
+    assert numbers == []
+
+
 def test_what_is_not_computed_yet_says_so_on_disk(tmp_path, monkeypatch):
     store = tmp_path / "s.zarr"
     write = qb.sweeps.store.Store.write

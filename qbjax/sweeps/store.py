@@ -59,6 +59,7 @@ class Memory:
         self._attrs: dict[str, Any] = {}
         self._arrays = {name: np.empty(a.shape, a.dtype) for name, a in layout.arrays.items()}
         self.done = np.zeros(layout.count, bool)
+        self.signed = False
 
     def write(self, number: int, parts: Parts) -> None:
         """Write what a chunk gives."""
@@ -91,6 +92,8 @@ class Store:
         _require_same(path, json.loads(group.attrs["sweep"]), what)
         self.group = group
         self.chunk_shape: tuple[int, ...] = tuple(group.attrs["chunk_shape"])
+        # A process that was killed after its last chunk has not said what it was made with.
+        self.signed = "method" in group.attrs
         self.done = np.zeros(group["done"].shape, bool)
         # A chunk of one number each, there or not: far quicker than reading them.
         done = (path / "done" / "c").glob("*")

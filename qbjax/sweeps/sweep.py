@@ -117,7 +117,8 @@ def sweep(
         run, kept = _in_memory(job, chunk_size)
     else:
         run, kept = _in_store(job, store, overwrite, chunk_size)
-    if _finish(run, kept, shown):
+    computed = _finish(run, kept, shown)
+    if jax.process_index() == 0 and (computed or not kept.signed):
         kept.sign(made_with | {"wall_time": time.perf_counter() - began})
     _meet("a sweep is done")
     found = kept.dataset().set_coords(list(over.values))
@@ -236,7 +237,7 @@ def _finish(run: Run, kept: Memory | Store, progress: bool) -> bool:
         for number in mine:
             kept.write(number, run.solve(number))
             bar.update(run.points(number))
-    return this == 0 and bool(mine)
+    return bool(mine)
 
 
 def _meet(where: str) -> None:
