@@ -17,8 +17,9 @@ from qbjax.models import StarBattery
 from qbjax.steady import METHODS
 from qbjax.sweeps import store as stores
 from qbjax.sweeps.grid import Grid
-from qbjax.sweeps.job import Job, Run, status_of
+from qbjax.sweeps.job import Job
 from qbjax.sweeps.observables import Observable, observable
+from qbjax.sweeps.run import Run, status_of
 from qbjax.sweeps.store import Memory, Store
 
 
@@ -183,7 +184,7 @@ def _in_memory(job: Job, chunk_size: int | None) -> tuple[Run, Memory]:
     """Return the run, and where its numbers are kept."""
     alone = jax.process_count() == 1
     require(alone, "store", "given where several processes share a sweep", "None")
-    size = _cut(job, chunk_size).layout().size
+    size = Run.of(job, chunk_size).layout().size
     wanted = f"given for {size / 1e9:.3g} GB of results, too much for memory"
     require(size < _memory() / 2, "store", wanted, "None")
     run = _fitted(job, chunk_size)
@@ -208,12 +209,8 @@ def _in_store(job: Job, store: Any, overwrite: bool, chunk_size: int | None) -> 
     return made or Run(job, kept.chunk_shape), kept
 
 
-def _cut(job: Job, chunk_size: int | None) -> Run:
-    return Run(job, job.grid.chunk_shape(chunk_size or job.most()))
-
-
 def _fitted(job: Job, chunk_size: int | None) -> Run:
-    run = _cut(job, chunk_size)
+    run = Run.of(job, chunk_size)
     return run.fitting() if chunk_size is None else run
 
 

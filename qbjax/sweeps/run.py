@@ -1,0 +1,209 @@
+"""A sweep as it is computed, chunk by chunk."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from qbjax.checks import Status, require
+from qbjax.sweeps import points
+from qbjax.sweeps.grid import Chunks
+from qbjax.sweeps.job import Job
+from qbjax.sweeps.observables import RATE
+from qbjax.sweeps.points import Points, Question, Solve
+from qbjax.sweeps.store import Array, Layout, Parts
+
+# Points of a chunk at most, where they are solved side by side and where one after the other.
+_MANY, _FEW = 5000, 128
+# Bytes that a chunk may work in.
+_WORK = 1e9
+# States of a point that are in memory at once: what is returned, and what GMRES keeps on a GPU.
+_RETURNED, _KEPT = 4, 200
+
+_COLLECTIVE = ("Gamma_down", "Gamma_up", "Gamma_z")
+_RATES = ("F", "g", "gamma_C", "omega_B", "omega_C", "omega_d", "kappa", *_COLLECTIVE)
+_UNITS = {"N": "1", "nbar": "1", **dict.fromkeys(_RATES, RATE)}
+# The status of a point that a store does not hold yet.
+_NOT_COMPUTED = -1
+_FLAGS: dict[str, Any] = {
+    "flag_values": [_NOT_COMPUTED, *(int(status) for status in Status)],
+    "flag_meanings": " ".join(["NOT_COMPUTED", *(status.name for status in Status)]),
+    "reasons": "; ".join(f"{status.name}: {status.reason}" for status in Status),
+}
+
+
+class Run:
+    """A sweep in chunks of one shape."""
+
+    def __init__(self, job: Job, shape: tuple[int, ...]):
+        """Cut the grid."""
+        self.job, self.shape = job, shape
+        self.chunks = Chunks(tuple(job.grid.axes.values()), shape)
+        self._programs: dict[tuple[int | None, bool], tuple[Solve, int]] = {}
+
+    @classmethod
+    def of(cls, job: Job, chunk_size: int | None) -> "Run":
+        """Return the run with chunks of at most so many points; None goes by what points take."""
+        return cls(job, job.grid.chunk_shape(chunk_size or _most(job)))
+
+    def fitting(self) -> "Run":
+        """Return the run with smaller chunks if its largest program needs too much memory."""
+        needed = self._program(self._largest())[1]
+        if needed <= _WORK:
+            return self
+        fewer = int(math.prod(self.shape) * _WORK / needed)
+        return Run(self.job, self.job.grid.chunk_shape(max(fewer, 1)))
+
+    def points(self, number: int) -> int:
+        """Return the number of points of a chunk."""
+        return math.prod(part.stop - part.start for part in self.chunks[number])
+
+    def solve(self, number: int) -> Parts:
+        """Compute a chunk: for every array where it goes and the values."""
+        solved = jax.device_get(self._program(number)[0](self._points(number)))
+        part = dict(zip(self.job.names, self.chunks[number], strict=True))
+        length = dict(zip(self.job.names, self.shape, strict=True))
+        found = {}
+        for each in self.job.wanted:
+            if each.name not in solved:
+                continue
+            axes = self.job.axes(each)
+            where = tuple(part[name] for name in axes)
+            crop = tuple(slice(0, part[name].stop - part[name].start) for name in axes)
+            # Computed with gamma_C as the last of the axes.
+            computed = sorted(axes, key=lambda name: name == self.job.inner)
+            back = [computed.index(name) for name in axes]
+            lengths = tuple(length[name] for name in computed)
+            value, status = solved[each.name]
+            for name, values in ((each.name, value), (status_of(each.name), status)):
+                block = values.reshape(lengths + values.shape[status.ndim :])
+                block = block.transpose(*back, *range(len(back), block.ndim))
+                found[name] = where, block[crop]
+        return found
+
+    def layout(self) -> Layout:
+        """Return the arrays of the sweep, from the shapes of what its largest chunk computes."""
+        number = self._largest()
+        shapes = jax.eval_shape(self._question(number).solve, self._points(number))
+        self._check_shapes(shapes)
+        length = dict(zip(self.job.names, self.shape, strict=True))
+        arrays = {}
+        for each in self.job.wanted:
+            value, status = shapes[each.name]
+            own = value.shape[status.ndim :]
+            axes = self.job.axes(each)
+            whole = tuple(self.job.grid.axes[name] for name in axes)
+            chunk = tuple(length[name] for name in axes)
+            dims = axes + tuple(f"{each.name}_{i}" for i in range(len(own)))
+            attrs = {"units": each.units, "long_name": each.long_name}
+            dtype = np.dtype(value.dtype)
+            arrays[each.name] = Array(dims, whole + own, chunk + own, dtype, np.nan, attrs)
+            attrs = {"long_name": f"status of {each.name}", **_FLAGS}
+            code = Array(axes, whole, chunk, np.dtype("int8"), _NOT_COMPUTED, attrs)
+            arrays[status_of(each.name)] = code
+        own = {dim for a in arrays.values() for dim in a.dims} - {*self.job.names}
+        free = not own & {*arrays, *self.job.grid.values}
+        require(free, "observables", "of other names than the dimensions of arrays", sorted(own))
+        coords = {
+            name: (self.job.grid.axis_of(name), values, {"units": _UNITS.get(name, "")})
+            for name, values in self.job.grid.values.items()
+        }
+        return Layout(arrays, coords, len(self.chunks))
+
+    def _check_shapes(self, largest: Any) -> None:
+        """Refuse arrays whose shape goes with the padded size of N."""
+        arrays = [
+            each
+            for each in self.job.wanted
+            if largest[each.name][0].ndim > largest[each.name][1].ndim
+        ]
+        for number in self._of_each_size() if arrays else ():
+            shapes = jax.eval_shape(self._question(number).solve, self._points(number))
+            for each in arrays:
+                found = [x[each.name][0].shape for x in (largest, shapes)]
+                wanted = f"of one shape at every padded size of N ({each.name})"
+                require(
+                    found[0] == found[1], "observables", wanted, f"of {found[0]} and {found[1]}"
+                )
+
+    def _of_each_size(self) -> list[int]:
+        """Return the number of a chunk for every padded size of N."""
+        if "N" not in self.job.grid.values:
+            return []
+        numbers = {}
+        axis = self.job.names.index(self.job.grid.axis_of("N"))
+        for place in range(self.chunks.counts[axis]):
+            corner = [0] * len(self.shape)
+            corner[axis] = place
+            number = int(np.ravel_multi_index(corner, self.chunks.counts))
+            numbers[self._key(number)] = number
+        return list(numbers.values())
+
+    def _largest(self) -> int:
+        """Return the number of a chunk with the largest N, and with gamma_C from the first one."""
+        corner = [0] * len(self.shape)
+        if "N" in self.job.grid.values:
+            axis = self.job.names.index(self.job.grid.axis_of("N"))
+            corner[axis] = int(np.argmax(self.job.grid.values["N"])) // self.shape[axis]
+        return int(np.ravel_multi_index(corner, self.chunks.counts))
+
+    def _taken(self, number: int) -> dict[str, np.ndarray]:
+        """Return the places on the axes; the last chunk is filled up with the last place."""
+        return {
+            name: np.minimum(np.arange(part.start, part.start + length), part.stop - 1)
+            for name, part, length in zip(
+                self.job.names, self.chunks[number], self.shape, strict=True
+            )
+        }
+
+    def _points(self, number: int) -> Points:
+        """Return the points of a chunk."""
+        taken, grid, inner = self._taken(number), self.job.grid, self.job.inner
+        if grid.together:
+            outer = {name: values[taken["point"]] for name, values in grid.values.items()}
+            count = self.shape[0]
+        else:
+            names = [name for name in self.job.names if name != inner]
+            mesh = np.meshgrid(*(grid.values[name][taken[name]] for name in names), indexing="ij")
+            outer = {name: each.ravel() for name, each in zip(names, mesh, strict=True)}
+            count = math.prod(len(taken[name]) for name in names)
+        gamma_C = None if inner is None else jnp.asarray(grid.values[inner][taken[inner]], float)
+        given = {k: jnp.asarray(v, None if k == "N" else float) for k, v in outer.items()}
+        return Points(jnp.arange(count), given, gamma_C)
+
+    def _key(self, number: int) -> tuple[int | None, bool]:
+        """Return the padded size of a chunk, and whether it computes optima: for gamma_C once."""
+        taken, grid, inner = self._taken(number), self.job.grid, self.job.inner
+        size = None
+        if "N" in grid.values:
+            size = self.job.padded_size(grid.values["N"][taken[grid.axis_of("N")]])
+        return size, inner is None or taken[inner][0] == 0
+
+    def _question(self, number: int) -> Question:
+        return self.job.question(*self._key(number))
+
+    def _program(self, number: int) -> tuple[Solve, int]:
+        """Return the compiled solver of a chunk and the memory that it needs."""
+        key = self._key(number)
+        if key not in self._programs:
+            made = points.program(self._question(number), self._points(number))
+            self._programs[key] = made
+        return self._programs[key]
+
+
+def status_of(name: str) -> str:
+    """Return the name of the status of an observable."""
+    return f"{name}_status"
+
+
+def _most(job: Job) -> int:
+    """Return how many points a chunk may have, unless the compiled program says less."""
+    if job.exact:
+        return _FEW if any(each.iterated for each in job.wanted) else _MANY
+    saved = 0 if job.ts is None else job.ts.size
+    state = 16 * (job.first.charger.levels * job.first.levels) ** 2
+    if jax.default_backend() == "cpu":
+        return int(np.clip(_WORK / (_RETURNED * state + 16 * saved), 1, _FEW))
+    return int(np.clip(_WORK / (_KEPT * state + 16 * saved), 1, _MANY))
