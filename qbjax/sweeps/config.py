@@ -30,6 +30,8 @@ from qbjax.models import StarBattery
 from qbjax.sweeps.observables import grad_of
 
 _PLAIN = ("combine", "method", "ts", "chunk_size")
+_SPACED = ("from", "to", "points", "spacing")
+_SPACINGS: dict[str, Callable[..., Any]] = {"linear": np.linspace, "log": np.geomspace}
 
 
 def from_toml(path: str | Path) -> dict[str, Any]:
@@ -98,16 +100,12 @@ def _values(name: str, given: Any) -> Any:
         return np.arange(ends[0], ends[1] + 1, ends[2])
     wanted = "a list, {from, to, step} or {from, to, points, spacing}"
     require({"from", "to", "points"} <= keys <= {*_SPACED}, "grid", wanted, shown)
-    require_choice(given.get("spacing", "linear"), "spacing", tuple(_SPACINGS))
+    spacing = given.get("spacing", "linear")
+    require_choice(spacing, "spacing", tuple(_SPACINGS))
     counted = type(given["points"]) is int and given["points"] >= 1
     require(counted, "points", "an integer of at least 1", repr(given["points"]))
     numbers = all(type(given[end]) in (int, float) for end in ("from", "to"))
     require(numbers, "grid", "between numbers", shown)
-    space = _SPACINGS[given.get("spacing", "linear")]
-    positive = space is not np.geomspace or (given["from"] > 0 and given["to"] > 0)
+    positive = spacing != "log" or (given["from"] > 0 and given["to"] > 0)
     require(positive, "grid", 'between positive ends for spacing = "log"', shown)
-    return space(given["from"], given["to"], given["points"])
-
-
-_SPACED = ("from", "to", "points", "spacing")
-_SPACINGS: dict[str, Callable[..., Any]] = {"linear": np.linspace, "log": np.geomspace}
+    return _SPACINGS[spacing](given["from"], given["to"], given["points"])

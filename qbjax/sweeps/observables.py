@@ -1,6 +1,7 @@
 """What a sweep returns of a point, by name or as a function: values and their statuses."""
 
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import equinox as eqx
@@ -50,10 +51,34 @@ class Solved:
         key = "optimum", definition
         return self._once(key, lambda: optimal_dephasing(self.model, definition, throw=False))
 
+    def slopes(self, source: "Observable") -> tuple[dict[str, jax.Array], jax.Array]:
+        """Return the derivatives of an observable with respect to all numbers of the model."""
+
+        def solve() -> tuple[dict[str, jax.Array], jax.Array]:
+            names = [f.name for f in fields(self.model) if _is_number(getattr(self.model, f.name))]
+
+            def pick(model: StarBattery) -> list[jax.Array]:
+                return [getattr(model, name) for name in names]
+
+            def summed(numbers: list[jax.Array]) -> Measured:
+                moved = eqx.tree_at(pick, self.model, numbers)
+                value, status = source.measure(Solved(moved, self.method, self.ts))
+                # The points of a batch do not depend on each other.
+                return jnp.sum(value), status
+
+            found, status = jax.grad(summed, has_aux=True)(pick(self.model))
+            return dict(zip(names, found, strict=True)), status
+
+        return self._once(("slopes", source.name), solve)
+
     def _once(self, key: Any, solve: Callable[[], Any]) -> Any:
         if key not in self._made:
             self._made[key] = solve()
         return self._made[key]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, jax.Array) and bool(jnp.issubdtype(value.dtype, jnp.floating))
 
 
 class Observable(eqx.Module):
@@ -217,21 +242,14 @@ def grad_of(name: str, parameter: str) -> Observable:
     source = NAMED[name]
 
     def measure(solved: Solved) -> Measured:
-        at = getattr(solved.model, parameter, None)
-        number = isinstance(at, jax.Array) and jnp.issubdtype(at.dtype, jnp.floating)
         wanted = "a real number of the model, given there or in the grid"
-        require(number, "parameter", wanted, f'"{parameter}"')
+        there = _is_number(getattr(solved.model, str(parameter), None))
+        require(there, "parameter", wanted, f'"{parameter}"')
         exact = sectors.obstacle(solved.model) is None and solved.method in ("auto", "exact")
         known = exact or name not in ("relaxation_time", "log_relaxation_time")
         require(known, "name", "another than that of a bound, which has no derivative", name)
-
-        def summed(x: jax.Array) -> Measured:
-            moved = eqx.tree_at(lambda model: getattr(model, parameter), solved.model, x)
-            value, status = source.measure(Solved(moved, solved.method, solved.ts))
-            # The points of a batch do not depend on each other.
-            return jnp.sum(value), status
-
-        return jax.grad(summed, has_aux=True)(at)
+        found, status = solved.slopes(source)
+        return found[parameter], status
 
     units = f"({source.units}) / ({RATE})"
     words = f"derivative of {source.long_name} with respect to {parameter}"

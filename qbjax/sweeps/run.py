@@ -11,7 +11,7 @@ from qbjax.checks import Status, require
 from qbjax.sweeps import points
 from qbjax.sweeps.grid import Chunks
 from qbjax.sweeps.job import Job
-from qbjax.sweeps.observables import RATE
+from qbjax.sweeps.observables import RATE, Observable
 from qbjax.sweeps.points import Points, Question, Solve
 from qbjax.sweeps.store import Array, Layout, Parts
 
@@ -85,24 +85,11 @@ class Run:
 
     def layout(self) -> Layout:
         """Return the arrays of the sweep, from the shapes of what its largest chunk computes."""
-        number = self._largest()
-        shapes = jax.eval_shape(self._question(number).solve, self._points(number))
+        shapes = self._shapes(self._largest())
         self._check_shapes(shapes)
-        length = dict(zip(self.job.names, self.shape, strict=True))
-        arrays = {}
+        arrays: dict[str, Array] = {}
         for each in self.job.wanted:
-            value, status = shapes[each.name]
-            own = value.shape[status.ndim :]
-            axes = self.job.axes(each)
-            whole = tuple(self.job.grid.axes[name] for name in axes)
-            chunk = tuple(length[name] for name in axes)
-            dims = axes + tuple(f"{each.name}_{i}" for i in range(len(own)))
-            attrs = {"units": each.units, "long_name": each.long_name}
-            dtype = np.dtype(value.dtype)
-            arrays[each.name] = Array(dims, whole + own, chunk + own, dtype, np.nan, attrs)
-            attrs = {"long_name": f"status of {each.name}", **_FLAGS}
-            code = Array(axes, whole, chunk, np.dtype("int8"), _NOT_COMPUTED, attrs)
-            arrays[status_of(each.name)] = code
+            arrays |= self._arrays(each, *shapes[each.name])
         own = {dim for a in arrays.values() for dim in a.dims} - {*self.job.names}
         free = not own & {*arrays, *self.job.grid.values}
         require(free, "observables", "of other names than the dimensions of arrays", sorted(own))
@@ -112,41 +99,48 @@ class Run:
         }
         return Layout(arrays, coords, len(self.chunks))
 
+    def _arrays(self, each: Observable, value: Any, status: Any) -> dict[str, Array]:
+        """Return the arrays of an observable and of its status."""
+        axes, length = self.job.axes(each), dict(zip(self.job.names, self.shape, strict=True))
+        whole = tuple(self.job.grid.axes[name] for name in axes)
+        chunk = tuple(length[name] for name in axes)
+        own = value.shape[status.ndim :]
+        dims = axes + tuple(f"{each.name}_{i}" for i in range(len(own)))
+        words = {"units": each.units, "long_name": each.long_name}
+        flags = {"long_name": f"status of {each.name}", **_FLAGS}
+        dtype, code = np.dtype(value.dtype), np.dtype("int8")
+        return {
+            each.name: Array(dims, whole + own, chunk + own, dtype, np.nan, words),
+            status_of(each.name): Array(axes, whole, chunk, code, _NOT_COMPUTED, flags),
+        }
+
     def _check_shapes(self, largest: Any) -> None:
         """Refuse arrays whose shape goes with the padded size of N."""
-        arrays = [
-            each
-            for each in self.job.wanted
-            if largest[each.name][0].ndim > largest[each.name][1].ndim
-        ]
-        for number in self._of_each_size() if arrays else ():
-            shapes = jax.eval_shape(self._question(number).solve, self._points(number))
-            for each in arrays:
-                found = [x[each.name][0].shape for x in (largest, shapes)]
-                wanted = f"of one shape at every padded size of N ({each.name})"
-                require(
-                    found[0] == found[1], "observables", wanted, f"of {found[0]} and {found[1]}"
-                )
+        arrays = [name for name, (value, status) in largest.items() if value.ndim > status.ndim]
+        N = self.job.grid.values.get("N")
+        if N is None or not arrays:
+            return
+        numbers = {self._key(number): number for number in map(self._with, range(len(N)))}
+        for number in numbers.values():
+            shapes = self._shapes(number)
+            for name in arrays:
+                one, other = (x[name][0].shape for x in (largest, shapes))
+                wanted = f"of one shape at every padded size of N ({name})"
+                require(one == other, "observables", wanted, f"of {one} and {other}")
 
-    def _of_each_size(self) -> list[int]:
-        """Return the number of a chunk for every padded size of N."""
-        if "N" not in self.job.grid.values:
-            return []
-        numbers = {}
-        axis = self.job.names.index(self.job.grid.axis_of("N"))
-        for place in range(self.chunks.counts[axis]):
-            corner = [0] * len(self.shape)
-            corner[axis] = place
-            number = int(np.ravel_multi_index(corner, self.chunks.counts))
-            numbers[self._key(number)] = number
-        return list(numbers.values())
+    def _shapes(self, number: int) -> Any:
+        return jax.eval_shape(self._question(number).solve, self._points(number))
 
     def _largest(self) -> int:
         """Return the number of a chunk with the largest N, and with gamma_C from the first one."""
+        N = self.job.grid.values.get("N")
+        return 0 if N is None else self._with(int(np.argmax(N)))
+
+    def _with(self, place: int) -> int:
+        """Return the number of the first chunk with an N, from its place on its axis."""
+        axis = self.job.names.index(self.job.grid.axis_of("N"))
         corner = [0] * len(self.shape)
-        if "N" in self.job.grid.values:
-            axis = self.job.names.index(self.job.grid.axis_of("N"))
-            corner[axis] = int(np.argmax(self.job.grid.values["N"])) // self.shape[axis]
+        corner[axis] = place // self.shape[axis]
         return int(np.ravel_multi_index(corner, self.chunks.counts))
 
     def _taken(self, number: int) -> dict[str, np.ndarray]:
