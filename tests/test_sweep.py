@@ -1,8 +1,10 @@
 """Sweeps against Python loops over the solvers, and what a store must hold out against."""
 
 import functools
+import io
 import itertools
 import json
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +18,7 @@ from qbjax.sweeps import points
 from qbjax.sweeps import run as runs
 from qbjax.sweeps.grid import Chunks, Grid
 from qbjax.sweeps.job import Job
+from qbjax.sweeps.observables import observable
 from qbjax.sweeps.sweep import summary
 
 GRID = {"N": [1, 2, 5], "F": [0.3, 2.0], "gamma_C": [0.05, 0.4, 3.0, 40.0]}
@@ -473,6 +476,54 @@ def test_chunks_go_by_the_memory_that_they_need(monkeypatch):
     smaller = run.fitting()
     assert np.prod(smaller.shape) <= 6
     assert points.program(smaller._question(0), smaller._points(0))[1] < needed / 2
+
+
+def equations(jaxpr):
+    for equation in jaxpr.eqns:
+        yield equation
+        for inner in jax.tree.leaves(
+            list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns")
+        ):
+            if hasattr(inner, "eqns"):
+                yield from equations(getattr(inner, "jaxpr", inner))
+
+
+def eigenproblems(names):
+    """The shapes of the matrices that a chunk with seven dephasing rates diagonalises."""
+    grid = Grid({"N": [1, 5], "gamma_C": np.geomspace(0.1, 10, 7)}, False)
+    wanted = tuple(map(observable, names))
+    job = Job(functools.partial(qb.StarBattery, F=0.5), grid, wanted, "auto", None)
+    run = runs.Run.of(job, None)
+    traced = jax.make_jaxpr(run._question(0).solve)(run._points(0))
+    found = [each for each in equations(traced.jaxpr) if each.primitive.name == "eigh"]
+    return [each.invars[0].aval.shape for each in found]
+
+
+def test_what_is_shared_is_solved_once():
+    # K P, and the two blocks of the battery's state, for two N.
+    assert eigenproblems(NAMES[:1]) == [(2, 6, 6), (2, 2, 3, 3)]
+    assert eigenproblems((*NAMES[:3], "ratio")) == eigenproblems(NAMES[:1])
+    assert all(7 not in shape for shape in eigenproblems(NAMES))
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.parametrize("progress", [True, False])
+def test_what_is_shown_while_it_runs(monkeypatch, terminal, progress):
+    stderr = Terminal() if terminal else io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stderr)
+    qb.sweep(ONE, {"F": [0.0, 0.5]}, "energy", progress=progress)
+    shown = stderr.getvalue()
+    assert bool(shown) == (terminal and progress)
+    if shown:
+        assert "sweep on 1 x cpu: 100%" in shown
+        assert "2/2 [00:0" in shown
+        assert "points/s" in shown
+        assert "energy: 1 of 2 NO_DRIVE, within F = 0" in shown
 
 
 def test_pictures():
