@@ -8,6 +8,7 @@ spread a batch of models over the cores themselves. Several devices share the po
 import functools
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import equinox as eqx
@@ -45,7 +46,9 @@ class Points(eqx.Module):
 Solve = Callable[[Points], Found]
 
 
-class Question(eqx.Module):
+# Told apart by identity: arrays have no hash, and jit looks solvers up.
+@dataclass(frozen=True, eq=False)
+class Question:
     """What is asked of points.
 
     Attributes
@@ -66,7 +69,7 @@ class Question(eqx.Module):
 
     def only(self, those: Callable[[Observable], bool]) -> "Question":
         """Return the question for some of the observables."""
-        return eqx.tree_at(lambda q: q.wanted, self, tuple(filter(those, self.wanted)))
+        return replace(self, wanted=tuple(filter(those, self.wanted)))
 
     @property
     def optima(self) -> "Question":
