@@ -93,8 +93,8 @@ def test_two_processes_share_a_sweep(tmp_path):
     sweeps = [(str(tmp_path / "s.zarr"), {}, GRID, NAMES[:3])]
     shared = {"sweeps": sweeps, "address": address, "chunk_size": 4}
     both = [start(shared | {"process": number}) for number in (0, 1)]
-    # 2 devices and 2 processes in all; of 9 chunks one computes 5 and the other one 4.
-    assert [finish(process) for process in both] == [[2, 2, 5], [2, 2, 4]]
+    # 2 devices and 2 processes in all; each computes half of 12 chunks.
+    assert [finish(process) for process in both] == [[2, 2, 6], [2, 2, 6]]
     check_same(*(sweeps[0][i] for i in (0, 2, 3, 1)), 1e-12)
 
 
@@ -130,8 +130,8 @@ def test_killed_at_any_time_it_goes_on_and_ends_the_same(tmp_path):
 
 
 def test_a_full_disk_loses_nothing(tmp_path):
-    # A limit on the size of files stands for the disk: a chunk does not fit.
-    grid = {"F": list(np.linspace(0.1, 1.0, 90)), "gamma_C": list(np.geomspace(0.01, 10, 100))}
+    # A limit on the size of files stands for the disk: 20 kB of the second chunk do not fit.
+    grid = {"F": list(np.linspace(1.0, 0.1, 90)), "gamma_C": list(np.geomspace(0.01, 10, 100))}
     given = {"sweeps": [(str(tmp_path / "s.zarr"), {"N": 2}, grid, ["relaxation_time"])]}
     # One chunk of two is there already.
     stopped = start(given | {"stop": 1})
