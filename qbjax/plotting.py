@@ -18,6 +18,7 @@ from qbjax.checks import require
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.collections import QuadMesh
+    from matplotlib.colors import Normalize
     from matplotlib.image import AxesImage
     from xarray import DataArray, Dataset
 
@@ -233,13 +234,15 @@ def lines(ax: "Axes", found: "DataArray", over: str) -> None:
         ax.legend()
     ax.set_xlabel(_label(found[over]))
     ax.set_ylabel(_label(found))
-    if _spans(x):
-        ax.set_xscale("log")
-    if _spans(found.values):
-        ax.set_yscale("log")
+    name, given = _scale(x)
+    ax.set_xscale(name, **given)
+    name, given = _scale(found.values)
+    ax.set_yscale(name, **given)
 
 
-def heatmap(ax: "Axes", found: "DataArray", over: tuple[str, str]) -> "QuadMesh":
+def heatmap(
+    ax: "Axes", found: "DataArray", over: tuple[str, str], norm: "Normalize | None" = None
+) -> "QuadMesh":
     """Draw an observable of a sweep as a map over two parameters; what is missing stays grey.
 
     Parameters
@@ -250,24 +253,23 @@ def heatmap(ax: "Axes", found: "DataArray", over: tuple[str, str]) -> "QuadMesh"
         One observable of the dataset that `qbjax.sweep` returned, with these two dimensions.
     over
         The parameters on the horizontal and on the vertical axis.
+    norm
+        The scale of the colours; None is logarithmic where values span two decades.
 
     Raises
     ------
     ArgumentError
         Where there are other dimensions.
     """
-    from matplotlib.colors import LogNorm
-
     _others(found, over, 0)
     x, y = (found[name].values for name in over)
     values = found.transpose(over[1], over[0]).values
-    norm = LogNorm() if _spans(values) else None
     ax.set_facecolor("0.8")
     style: dict[str, Any] = {"cmap": "viridis", "shading": "nearest", "rasterized": True}
-    mesh = ax.pcolormesh(x, y, values, norm=norm, **style)
-    for axis, name in ((ax.set_xscale, over[0]), (ax.set_yscale, over[1])):
-        if _spans(found[name].values):
-            axis("log")
+    mesh = ax.pcolormesh(x, y, values, norm=norm or _colours(values), **style)
+    for set_scale, along in ((ax.set_xscale, x), (ax.set_yscale, y)):
+        name, given = _scale(along)
+        set_scale(name, **given)
     ax.set_xlabel(_label(found[over[0]]))
     ax.set_ylabel(_label(found[over[1]]))
     ax.figure.colorbar(mesh, ax=ax, label=_label(found))
@@ -307,23 +309,29 @@ def _panels(found: "DataArray") -> Iterator[Any]:
     drawn, rest = longest[:2], longest[2:]
     split = rest[:1] if rest and found.sizes[rest[0]] > 1 else []
     found = found.isel({dim: -1 for dim in rest if dim not in split})
-    places = [-1]
-    if split:
-        places = _spread(found.sizes[split[0]], 3)
+    places = _spread(found.sizes[split[0]], 3) if split else [-1]
+    shown = found.isel({dim: places for dim in split}).values
+    norm, (scale, given) = _colours(shown), _scale(shown)
     width = ONE_COLUMN if len(places) == 1 else TWO_COLUMNS
     with figure(width, 6.5, columns=len(places)) as (made, axes):
         for ax, place in zip(axes[0], places, strict=True):
             part = found.isel(dict.fromkeys(split, place))
             if len(drawn) == 2 and found.sizes[drawn[1]] >= 12:
-                heatmap(ax, part, (drawn[0], drawn[1]))
+                heatmap(ax, part, (drawn[0], drawn[1]), norm)
             else:
                 lines(ax, part, drawn[0])
-            if ax is not axes[0, 0] and ax.get_legend():
-                ax.get_legend().remove()
+                ax.set_yscale(scale, **given)
+            if ax is not axes[0, 0]:
+                ax.set_ylabel("")
+                if ax.get_legend():
+                    ax.get_legend().remove()
             if not np.any(np.isfinite(part.values)):
                 ax.text(0.5, 0.5, "no values", ha="center", transform=ax.transAxes)
             held = [f"{_symbol(dim)} = {part[dim].item():.4g}" for dim in rest]
             ax.set_title(", ".join(held))
+        ends = [ax.get_ylim() for ax in axes[0]]
+        for ax in axes[0]:
+            ax.set_ylim(np.min(ends), np.max(ends))
         yield made
 
 
@@ -359,7 +367,9 @@ def _symbol(name: Any) -> str:
 def _label(found: "DataArray") -> str:
     units = found.attrs.get("units", "")
     name = found.attrs.get("long_name") or _symbol(found.name)
-    label = f"{name} ({units})" if units not in ("", "1") else str(name)
+    # Spaces that do not break keep the units on one line.
+    kept = units.replace(" ", "\N{NO-BREAK SPACE}")
+    label = f"{name} ({kept})" if units not in ("", "1") else str(name)
     return textwrap.fill(label, 40)
 
 
@@ -367,7 +377,24 @@ def _mark(x: np.ndarray) -> str:
     return "o-" if len(x) <= 20 else "-"
 
 
-def _spans(values: np.ndarray) -> bool:
-    """Tell whether values want a logarithmic axis."""
-    values = values[np.isfinite(values)]
-    return values.size > 0 and bool(np.min(values) > 0 and np.max(values) > 100 * np.min(values))
+def _scale(values: np.ndarray) -> tuple[str, dict[str, float]]:
+    """Return the scale that values want, by matplotlib's name, and its parameters."""
+    finite = values[np.isfinite(values)].astype(float)
+    size = np.abs(finite[finite != 0])
+    # A little less than two decades: a geometric grid may end below.
+    if size.size == 0 or np.max(size) < 99.9 * np.min(size):
+        return "linear", {}
+    if np.min(finite) > 0:
+        return "log", {}
+    typical = float(np.median(size))
+    return ("symlog", {"linthresh": typical}) if np.max(size) > 100 * typical else ("linear", {})
+
+
+def _colours(values: np.ndarray) -> "Normalize":
+    """Return the scale of colours that values want."""
+    from matplotlib.colors import LogNorm, Normalize, SymLogNorm
+
+    finite = values[np.isfinite(values)]
+    ends = {"vmin": finite.min(), "vmax": finite.max()} if finite.size else {}
+    name, given = _scale(values)
+    return {"linear": Normalize, "log": LogNorm, "symlog": SymLogNorm}[name](**ends, **given)
