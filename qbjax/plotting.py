@@ -310,7 +310,7 @@ def _panels(found: "DataArray") -> Iterator[Any]:
     split = rest[:1] if rest and found.sizes[rest[0]] > 1 else []
     found = found.isel({dim: -1 for dim in rest if dim not in split})
     places = _spread(found.sizes[split[0]], 3) if split else [-1]
-    shown = found.isel({dim: places for dim in split}).values
+    shown = found.isel(dict.fromkeys(split, places)).values
     norm, (scale, given) = _colours(shown), _scale(shown)
     width = ONE_COLUMN if len(places) == 1 else TWO_COLUMNS
     with figure(width, 6.5, columns=len(places)) as (made, axes):
