@@ -14,6 +14,7 @@ import xarray
 from helpers import mp_energy
 
 import qbjax as qb
+from qbjax import plotting
 from qbjax.sweeps import points
 from qbjax.sweeps import run as runs
 from qbjax.sweeps.grid import Chunks, Grid
@@ -541,10 +542,33 @@ def test_pictures():
         ax = axes[0, 0]
         mesh = qb.plot.heatmap(ax, found.tau_decay_rate.sel(N=5), ("gamma_C", "F"))
         np.testing.assert_array_equal(mesh.get_array(), found.tau_decay_rate.sel(N=5))
-        assert (ax.get_xscale(), ax.get_xlabel()) == ("log", r"$\gamma_C$ (unit of g)")
+        words = "unit of g".replace(" ", "\N{NO-BREAK SPACE}")
+        assert (ax.get_xscale(), ax.get_xlabel()) == ("log", rf"$\gamma_C$ ({words})")
     for draw, over in ((qb.plot.lines, "N"), (qb.plot.heatmap, ("N", "F"))):
         with pytest.raises(qb.ArgumentError, match="`found` must be of the dimensions N"):
             draw(ax, found.ratio, over)
+
+
+@pytest.mark.parametrize("rates", [4, 13])
+def test_panels_of_one_picture_share_a_scale(rates):
+    grid = {"N": range(1, 13), "F": [0.3, 2.0], "gamma_C": np.geomspace(0.01, 10, rates)}
+    found = sweep(qb.StarBattery, grid, "tau_decay_rate").tau_decay_rate
+    with plotting._panels(found) as made:
+        panels = [ax for ax in made.axes if ax.get_title()]
+        assert [ax.get_title() for ax in panels] == ["$F$ = 0.3", "$F$ = 2"]
+        colours = {mesh.get_clim() for ax in panels for mesh in ax.collections}
+        assert colours == ({(found.min().item(), found.max().item())} if rates == 13 else set())
+        assert panels[0].get_ylim() == panels[1].get_ylim()
+        low, high = panels[0].get_ylim()
+        assert rates == 13 or low < found.min() < found.max() < high
+
+
+def test_scales():
+    ends = {"linear": ([1, 50], [-1.0, 3.0], [0.0, 0.0], [np.nan]), "log": ([0.1, 10], [1, 900])}
+    for name, examples in ends.items():
+        assert [plotting._scale(np.array(each))[0] for each in examples] == [name] * len(examples)
+    signed = np.array([-1e9, -1.0, 0.0, 2.0, np.nan, 1e5, 1.0])
+    assert plotting._scale(signed) == ("symlog", {"linthresh": 2.0})
 
 
 def test_the_command_line(tmp_path, capsys, monkeypatch):
