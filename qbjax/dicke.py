@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from qbjax import linalg
+
 
 def level_numbers(levels: int) -> jax.Array:
     """Return the excitation numbers n = 0 ... levels - 1, shape (levels,)."""
@@ -102,9 +104,8 @@ def extreme_eigenvalues(battery: jax.Array, N: jax.Array) -> tuple[jax.Array, ja
     odd_live = 2 * n < N
     odd = jnp.where(odd_live[:, None] & odd_live, direct - crossed, 0.0)
 
-    # Padding goes below every eigenvalue for the largest, and is left out of the smallest. One
-    # stacked call: XLA can deadlock on the CPU when two batched eigensolvers run side by side.
+    # Padding goes below every eigenvalue for the largest, and is left out of the smallest.
     inside = jnp.stack([live, odd_live])
     sentinels = jax.vmap(jnp.diag)(jnp.where(inside, 0.0, 2.0 + n / half))
-    values = jnp.linalg.eigvalsh(jnp.stack([even, odd]) - sentinels)
+    values = linalg.eigvalsh(jnp.stack([even, odd]) - sentinels)
     return jnp.max(values), jnp.min(jnp.where(values < -1.0, jnp.inf, values))

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from qbjax import linalg
 from qbjax.curves import Curve
 
 SAMPLES = 2000
@@ -104,7 +105,7 @@ def minimum(values: jax.Array, start: jax.Array, most_steps: int = 80) -> Fit:
     fixed = jax.lax.stop_gradient(values)
     p = jax.lax.stop_gradient(_newton(fixed, jax.lax.stop_gradient(start), most_steps))
     cost, slope, hessian = _derivatives(p, values)
-    curvature, vectors = jnp.linalg.eigh(jax.lax.stop_gradient(hessian))
+    curvature, vectors = linalg.eigh(jax.lax.stop_gradient(hessian))
     regular = jnp.abs(curvature) > 1e-14
     inverse = jnp.where(regular, 1 / jnp.where(regular, curvature, 1.0), 0.0)
     refined = p - vectors @ (inverse * (vectors.T @ slope))
@@ -115,7 +116,7 @@ def minimum(values: jax.Array, start: jax.Array, most_steps: int = 80) -> Fit:
 def _newton(values: jax.Array, start: jax.Array, most_steps: int) -> jax.Array:
     def step(state: tuple[Any, ...]) -> tuple[Any, ...]:
         p, (cost, slope, hessian), damping, count, _ = state
-        curvature, vectors = jnp.linalg.eigh(hessian)
+        curvature, vectors = linalg.eigh(hessian)
         along = vectors.T @ slope
         # A symmetric saddle has no slope: leave it along its negative curvature.
         saddle = (curvature < 0) & (jnp.abs(along) < 1e-7)

@@ -16,6 +16,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from qbjax import linalg
 from qbjax.lindblad import Generator
 
 
@@ -40,9 +41,9 @@ def lyapunov(generator: Generator, live: jax.Array, shift: jax.Array) -> Lyapuno
         drift = drift.real
     # Padding gets eigenvalues of its own, so that it mixes with nothing.
     drift = drift - jnp.diag(_sentinels(generator, drift, live))
-    eigenvalues, vectors = jnp.linalg.eig(drift)
+    eigenvalues, vectors = linalg.eig(drift)
     denominators = shift - eigenvalues[:, None] - eigenvalues.conj()
-    return Lyapunov(vectors, jnp.linalg.inv(vectors), denominators)
+    return Lyapunov(vectors, linalg.inv(vectors), denominators)
 
 
 class Secular(eqx.Module):
@@ -79,7 +80,7 @@ def secular(generator: Generator, live: jax.Array) -> Secular:
     drift = generator.matrix(generator.drift)
     hamiltonian = 0.5j * (drift - drift.conj().T)
     sentinels = _sentinels(generator, hamiltonian, live)
-    _, vectors = jnp.linalg.eigh(hamiltonian + jnp.diag(sentinels))
+    _, vectors = linalg.eigh(hamiltonian + jnp.diag(sentinels))
     padding = jnp.sum(jnp.abs(vectors) ** 2 * (sentinels > 0)[:, None], axis=0)
     rates = jnp.zeros(drift.shape)
     for rate, jump in generator.jumps:
@@ -87,7 +88,7 @@ def secular(generator: Generator, live: jax.Array) -> Secular:
         rates = rates + rate * jnp.abs(inside) ** 2
     loss = jnp.diag(jnp.sum(rates, axis=0) + padding)
     trace = (1 - padding) / len(drift)
-    inverse = jnp.linalg.inv(loss - rates + trace[:, None] * (1 - padding))
+    inverse = linalg.inv(loss - rates + trace[:, None] * (1 - padding))
     return Secular(vectors, inverse, inverse @ trace)
 
 

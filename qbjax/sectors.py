@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from qbjax import dicke
+from qbjax import dicke, linalg
 from qbjax.chargers import qubit
 from qbjax.checks import ArgumentError, is_concrete
 from qbjax.models import StarBattery
@@ -102,7 +102,7 @@ def require_exact(model: StarBattery, what: str) -> None:
 
 def diagonalise(model: StarBattery) -> Sectors:
     """Solve the one symmetric eigenproblem that everything else follows from (one model)."""
-    eigenvalues, q = jnp.linalg.eigh(_reversed_coupling_matrix(model))
+    eigenvalues, q = linalg.eigh(_reversed_coupling_matrix(model))
     live = dicke.live_levels(model.N, model.levels)
     # The sentinels of the padding exceed every eigenvalue, so the first N + 1 columns are live.
     u = jnp.where(live[:, None] & live, q, 0.0)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from qbjax import linalg
 from qbjax.checks import ArgumentError, is_concrete, require
 
 
@@ -212,7 +213,7 @@ def _inner(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def _matrix_root(rho: jax.Array) -> jax.Array:
-    eigenvalues, vectors = jnp.linalg.eigh(rho)
+    eigenvalues, vectors = linalg.eigh(rho)
     floor = eigenvalues.shape[-1] * jnp.finfo(eigenvalues.dtype).eps * eigenvalues[..., -1:]
     roots = jnp.sqrt(jnp.where(eigenvalues > floor, eigenvalues, 0.0))
     return (vectors * roots[..., None, :]) @ _adjoint(vectors)

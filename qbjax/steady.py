@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from qbjax import dicke, lindblad, nullspace, rates, sectors, stationary
+from qbjax import dicke, linalg, lindblad, nullspace, rates, sectors, stationary
 from qbjax.batching import map_batch
 from qbjax.chargers import qubit
 from qbjax.checks import (
@@ -284,7 +284,7 @@ def _assemble(
     battery = lindblad.battery(generator, stored)
     populations = jnp.diagonal(battery).real
     energy = model.omega_B * (dicke.level_numbers(model.levels) @ populations)
-    eigenvalues = jnp.linalg.eigvalsh(battery)
+    eigenvalues = linalg.eigvalsh(battery)
     passive = model.omega_B * (jnp.sum(populations) - eigenvalues[-1])
     change = jnp.max(jnp.abs(generator(stored))) / jnp.max(jnp.abs(stored))
     smallest = eigenvalues[0]

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from qbjax import linalg
 from qbjax.checks import require, require_choice
 from qbjax.dicke import level_numbers, lowering_elements
 from qbjax.states import as_state
@@ -442,7 +443,7 @@ def _sorted_populations(rho_B: jax.Array) -> jax.Array:
 
 
 def _spectrum(rho_B: jax.Array) -> jax.Array:
-    return jnp.linalg.eigvalsh(rho_B)[..., ::-1]
+    return linalg.eigvalsh(rho_B)[..., ::-1]
 
 
 def _lowest_energy(eta: jax.Array, space: str) -> jax.Array:

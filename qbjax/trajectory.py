@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from qbjax import lindblad
+from qbjax import linalg, lindblad
 from qbjax.checks import Status
 from qbjax.dicke import level_numbers
 from qbjax.lindblad import Generator
@@ -211,7 +211,7 @@ def _smallest_eigenvalue(generator: Generator, stored: jax.Array, arrived: jax.A
     """Return the smallest eigenvalue of a stored state; NaN where it is not that of the end."""
     size = generator.charger_levels * generator.levels
     gauged = lindblad.in_gauge(generator, stored).reshape(size, size)
-    lowest = jnp.linalg.eigvalsh(jax.lax.stop_gradient(jnp.where(arrived, gauged, 0.0)))[0]
+    lowest = linalg.eigvalsh(jax.lax.stop_gradient(jnp.where(arrived, gauged, 0.0)))[0]
     return jnp.where(arrived, lowest, jnp.nan)
 
 

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from qbjax import dicke
+from qbjax import dicke, linalg
 from qbjax.checks import require
 from qbjax.minimise import Minimum, minimise
 from qbjax.states import as_state
@@ -382,7 +382,7 @@ def _best_of(ends: Minimum) -> Minimum:
 
 def _curvature(cost: Callable, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Return the ascending eigenvalues of the Hessian, and the eigenvector of the smallest."""
-    values, vectors = jnp.linalg.eigh(jax.hessian(cost)(x))
+    values, vectors = linalg.eigh(jax.hessian(cost)(x))
     flat = vectors[:, 0]
     # An eigenvector has no sign: its largest entry is made positive.
     return values, flat * jnp.sign(flat[jnp.argmax(jnp.abs(flat))])

@@ -12,6 +12,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from qbjax.linalg import in_turn
 from qbjax.lindblad import Generator
 from qbjax.operators import Operator
 
@@ -49,6 +50,7 @@ class Factors(eqx.Module):
     pivots: tuple[jax.Array, jax.Array]
     above: jax.Array
 
+    @in_turn
     def solve(self, b: jax.Array) -> jax.Array:
         """Return the solution for one right-hand side (L, m)."""
 
@@ -67,6 +69,7 @@ class Factors(eqx.Module):
         return jax.lax.scan(backward, zero, (self.above, y), reverse=True)[1]
 
 
+@in_turn
 def factor(matrix: Tridiagonal) -> Factors:
     """Eliminate block by block, without exchanging blocks."""
 
