@@ -33,6 +33,7 @@ class Status(enum.IntEnum):
     CUT_TOO_LOW = 8
     NOT_UNIQUE = 9
     UNDEFINED = 10
+    OUT_OF_RANGE = 11
 
     @property
     def reason(self) -> str:
@@ -80,6 +81,10 @@ _REASONS = {
     Status.UNDEFINED: (
         "the solve can be trusted, but the observable is no number there: a ratio of nothing, or a "
         "derivative that does not exist"
+    ),
+    Status.OUT_OF_RANGE: (
+        "a parameter is out of its range there: a negative rate or occupation, omega_B that is "
+        "not positive, or no finite number"
     ),
 }
 

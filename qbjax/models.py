@@ -224,6 +224,19 @@ class StarBattery(eqx.Module):
         return self.frame == "lab" or any(is_pulse(leaf) for leaf in leaves)
 
 
+def out_of_range(model: StarBattery) -> jax.Array:
+    """Tell which models have numbers that the constructor refuses where it can see them.
+
+    Traced numbers pass the constructor. Shape of the batch.
+    """
+    refused = model.omega_B <= 0
+    for name, value in vars(model).items():
+        if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jnp.floating):
+            refused |= ~jnp.isfinite(value)
+            refused |= (value < 0) & (name in RATES)
+    return refused
+
+
 def terms(model: StarBattery, t: ArrayLike) -> tuple[tuple[Term, ...], tuple[Jump, ...]]:
     """Return the terms of the Hamiltonian and the jumps of one model at a time.
 

@@ -226,11 +226,11 @@ def lines(ax: "Axes", found: "DataArray", over: str) -> None:
     found = found.sortby(over)
     x = found[over].values
     if other is None:
-        ax.plot(x, found.values, _mark(x))
+        ax.plot(x, found.values, _mark(found[over]))
     else:
         for i in _spread(found.sizes[other], 6):
             label = f"{_symbol(other)} = {found[other].values[i]:.4g}"
-            ax.plot(x, found.isel({other: i}).values, _mark(x), label=label)
+            ax.plot(x, found.isel({other: i}).values, _mark(found[over]), label=label)
         ax.legend()
     ax.set_xlabel(_label(found[over]))
     ax.set_ylabel(_label(found))
@@ -254,7 +254,9 @@ def heatmap(
     over
         The parameters on the horizontal and on the vertical axis.
     norm
-        The scale of the colours; None is logarithmic where values span two decades.
+        The scale of the colours of several maps, which need one colour bar; None makes a scale and
+        a bar. It is logarithmic where values span two decades, and white at zero where they have
+        both signs.
 
     Raises
     ------
@@ -262,18 +264,46 @@ def heatmap(
         Where there are other dimensions.
     """
     _others(found, over, 0)
+    for name in over:
+        found = found.sortby(name)
     x, y = (found[name].values for name in over)
     values = found.transpose(over[1], over[0]).values
     ax.set_facecolor("0.8")
-    style: dict[str, Any] = {"cmap": "viridis", "shading": "nearest", "rasterized": True}
-    mesh = ax.pcolormesh(x, y, values, norm=norm or _colours(values), **style)
+    colours = norm or _colours(values)
+    both = colours.vmin is not None and colours.vmin < 0 < (colours.vmax or 0)
+    cmap = "RdBu_r" if both else "viridis"
+    edges = _edges(x), _edges(y)
+    mesh = ax.pcolormesh(*edges, values, norm=colours, cmap=cmap, rasterized=True)
     for set_scale, along in ((ax.set_xscale, x), (ax.set_yscale, y)):
         name, given = _scale(along)
         set_scale(name, **given)
     ax.set_xlabel(_label(found[over[0]]))
     ax.set_ylabel(_label(found[over[1]]))
-    ax.figure.colorbar(mesh, ax=ax, label=_label(found))
+    if norm is None:
+        _colour_bar(mesh, [ax], _label(found))
     return mesh
+
+
+def _colour_bar(mesh: "QuadMesh", axes: Any, label: str) -> None:
+    from matplotlib.colors import SymLogNorm
+
+    bar = axes[0].figure.colorbar(mesh, ax=axes, label=label)
+    if isinstance(mesh.norm, SymLogNorm) and mesh.norm.vmax:
+        ends = np.log10([mesh.norm.linthresh, mesh.norm.vmax])
+        decades = 10.0 ** np.unique(np.floor([ends.mean(), ends[1]]))
+        bar.set_ticks([*-decades[::-1], 0.0, *decades])
+        bar.minorticks_off()
+
+
+def _edges(x: np.ndarray) -> np.ndarray:
+    """Return edges around values, in the middle between them on the scale that they want."""
+    there, back = (np.log, np.exp) if _scale(x)[0] == "log" else (np.asarray, np.asarray)
+    on_scale = there(x.astype(float))
+    if x.size == 1:
+        return back(on_scale + np.array([-0.5, 0.5]))
+    middle = (on_scale[1:] + on_scale[:-1]) / 2
+    ends = 2 * on_scale[[0, -1]] - middle[[0, -1]]
+    return back(np.concatenate([ends[:1], middle, ends[1:]]))
 
 
 def draw_sweep(found: "Dataset", stem: str | Path) -> list[Path]:
@@ -313,11 +343,12 @@ def _panels(found: "DataArray") -> Iterator[Any]:
     shown = found.isel(dict.fromkeys(split, places)).values
     norm, (scale, given) = _colours(shown), _scale(shown)
     width = ONE_COLUMN if len(places) == 1 else TWO_COLUMNS
+    mesh = None
     with figure(width, 6.5, columns=len(places)) as (made, axes):
         for ax, place in zip(axes[0], places, strict=True):
             part = found.isel(dict.fromkeys(split, place))
             if len(drawn) == 2 and found.sizes[drawn[1]] >= 12:
-                heatmap(ax, part, (drawn[0], drawn[1]), norm)
+                mesh = heatmap(ax, part, (drawn[0], drawn[1]), norm)
             else:
                 lines(ax, part, drawn[0])
                 ax.set_yscale(scale, **given)
@@ -329,6 +360,8 @@ def _panels(found: "DataArray") -> Iterator[Any]:
                 ax.text(0.5, 0.5, "no values", ha="center", transform=ax.transAxes)
             held = [f"{_symbol(dim)} = {part[dim].item():.4g}" for dim in rest]
             ax.set_title(", ".join(held))
+        if mesh is not None:
+            _colour_bar(mesh, list(axes[0]), _label(found))
         ends = [ax.get_ylim() for ax in axes[0]]
         for ax in axes[0]:
             ax.set_ylim(np.min(ends), np.max(ends))
@@ -373,8 +406,10 @@ def _label(found: "DataArray") -> str:
     return textwrap.fill(label, 40)
 
 
-def _mark(x: np.ndarray) -> str:
-    return "o-" if len(x) <= 20 else "-"
+def _mark(x: "DataArray") -> str:
+    # The numbers of points that go together are no scale.
+    line = "" if x.name == "point" else "-"
+    return f"o{line}" if len(x) <= 20 or not line else line
 
 
 def _scale(values: np.ndarray) -> tuple[str, dict[str, float]]:
@@ -397,4 +432,10 @@ def _colours(values: np.ndarray) -> "Normalize":
     finite = values[np.isfinite(values)]
     ends = {"vmin": finite.min(), "vmax": finite.max()} if finite.size else {}
     name, given = _scale(values)
+    if finite.size and finite.min() < 0 < finite.max():
+        largest = np.abs(finite).max()
+        ends = {"vmin": -largest, "vmax": largest}
+        if name == "symlog":
+            # Half of the bar on either side of zero, and room for the labels around it.
+            given = given | {"linscale": max(1.0, np.log10(largest / given["linthresh"]) / 5)}
     return {"linear": Normalize, "log": LogNorm, "symlog": SymLogNorm}[name](**ends, **given)

@@ -4,7 +4,9 @@ import functools
 import io
 import itertools
 import json
+import math
 import sys
+from collections import Counter
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +17,7 @@ from helpers import mp_energy
 
 import qbjax as qb
 from qbjax import plotting
-from qbjax.sweeps import points
+from qbjax.sweeps import observables, points
 from qbjax.sweeps import run as runs
 from qbjax.sweeps.grid import Chunks, Grid
 from qbjax.sweeps.job import Job
@@ -161,8 +163,43 @@ def test_what_has_no_answer_is_nan_with_a_reason():
     def nothing(model, steady, trajectory):
         return jnp.where(model.F > 1, steady.energy, jnp.nan)
 
-    found = sweep(functools.partial(qb.StarBattery, N=1), {"F": [0.5, 2.0]}, nothing)
+    def infinite(model, steady, trajectory):
+        return jnp.where(model.F > 1, steady.energy, jnp.inf)
+
+    found = sweep(functools.partial(qb.StarBattery, N=1), {"F": [0.5, 2.0]}, (nothing, infinite))
     assert list(found.nothing_status.values) == [qb.Status.UNDEFINED, qb.Status.OK]
+    assert list(found.infinite_status.values) == [qb.Status.UNDEFINED, qb.Status.OK]
+
+
+def test_a_summary_of_one_number():
+    model = functools.partial(qb.StarBattery, N=2, F=0.5)
+    found = sweep(model, {"gamma_C": [0.1, 1.0]}, ("energy", "tau_star_decay_rate"))
+    assert summary(found) == "every value can be trusted"
+    found["tau_star_decay_rate_status"][...] = qb.Status.NO_DRIVE
+    assert summary(found).startswith("tau_star_decay_rate: 1 of 1 NO_DRIVE\n")
+
+
+def test_points_out_of_range_between_the_ends_have_no_numbers():
+    def model(a, b):
+        return qb.StarBattery(N=2, F=0.5, omega_B=a - b, gamma_C=a + b)
+
+    found = sweep(model, {"a": [2.0, 1.0], "b": [0.5, 1.5]}, ("energy", "tau_decay_rate"))
+    for name in ("energy", "tau_decay_rate"):
+        lost = found[f"{name}_status"] == qb.Status.OUT_OF_RANGE
+        np.testing.assert_array_equal(lost, [[False, False], [False, True]])
+        np.testing.assert_array_equal(np.isnan(found[name]), lost)
+
+
+def test_gamma_C_may_set_more_than_the_dephasing():
+    def model(gamma_C):
+        return qb.StarBattery(N=2, F=0.5 * gamma_C, gamma_C=gamma_C)
+
+    found = sweep(model, {"gamma_C": [1.0, 2.0]}, ("ergotropy", "tau_star_decay_rate"))
+    for i, gamma_C in enumerate((1.0, 2.0)):
+        best = qb.optimal_dephasing(model(gamma_C), "decay_rate")
+        np.testing.assert_allclose(found.tau_star_decay_rate[i], best.tau, rtol=1e-11)
+        ergotropy = qb.steady_state(model(gamma_C)).ergotropy
+        np.testing.assert_allclose(found.ergotropy[i], ergotropy, rtol=1e-11)
 
 
 def test_what_a_dataset_says_of_itself():
@@ -196,6 +233,47 @@ def energy_at_ts(model, steady, trajectory):
     return trajectory.energy
 
 
+def test_only_what_a_function_looks_at_is_solved(monkeypatch):
+    def never(*given, **named):
+        raise AssertionError
+
+    monkeypatch.setattr(observables, "steady_state", never)
+    found = sweep(ONE, {"F": [0.5]}, energy_at_ts, ts=[1.0])
+    assert found.energy_at_ts.shape == (1, 1)
+
+
+def branching(model, steady, trajectory):
+    return steady.energy if steady.energy > 0 else 0.0
+
+
+def misspelled(model, steady, trajectory):
+    return steady.energi
+
+
+def two(model, steady):
+    return steady.energy
+
+
+def with_a_word(model, steady, trajectory):
+    return "much"
+
+
+@pytest.mark.parametrize(
+    ("function", "what"),
+    [
+        (branching, "branching, which raises TracerBoolConversionError"),
+        (misspelled, "misspelled, which raises AttributeError: 'SteadyState' object has no attr"),
+        (two, "two, which raises TypeError: two() takes 2 positional arguments but 3 were given"),
+        (with_a_word, "functions that return one array (with_a_word), but is str"),
+    ],
+)
+def test_functions_that_cannot_be_used_are_named(function, what):
+    with pytest.raises(qb.ArgumentError) as refused:
+        sweep(ONE, {"F": [0.5]}, function)
+    assert what in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
 def test_trajectories_where_there_is_no_steady_state():
     ts, grid = [0.0, 1.0, 4.0], {"gamma_C": [0.0, 0.5]}
     model = functools.partial(qb.StarBattery, N=2, F=0.8)
@@ -220,7 +298,20 @@ def test_models_that_depend_on_time():
         alone = qb.evolve(model(jnp.asarray(first)), [0.5, 2.0])
         np.testing.assert_allclose(found.energy_at_ts[i], alone.energy, rtol=1e-11)
     with pytest.raises(qb.ArgumentError, match="must not depend on time"):
-        sweep(model, {"first": [0.1]}, "energy", ts=[1.0])
+        sweep(model, {"first": [0.1]}, "energy")
+
+
+@pytest.mark.slow
+def test_methods_do_not_depend_on_the_neighbours():
+    # "direct" at N = 2 and "iterative" at N = 25.
+    model = functools.partial(qb.StarBattery, F=0.5, gamma_C=0.5)
+    grid = {"N": [2, 25], "kappa": [0.0, 0.01]}
+    found = sweep(model, grid, ("energy", "relaxation_time"))
+    assert found.attrs["method"] == "direct, iterative"
+    for j, kappa in enumerate(grid["kappa"]):
+        alone = qb.steady_state(model(N=2, kappa=kappa))
+        np.testing.assert_allclose(found.energy[0, j], alone.energy, rtol=1e-11)
+        np.testing.assert_allclose(found.relaxation_time[0, j], alone.relaxation_time, rtol=1e-9)
 
 
 @pytest.mark.slow
@@ -381,10 +472,76 @@ def test_a_function_of_the_same_name_is_another(tmp_path):
     store, grid = tmp_path / "s.zarr", {"x": [0.0001, 0.5, 1.0]}
     sweep(driven(1), grid, times(2.0), store=store)
     sweep(driven(1), grid, times(2.0), store=store)
-    with pytest.raises(qb.ArgumentError, match="observables is"):
+    with pytest.raises(qb.ArgumentError, match="function scaled is"):
         sweep(driven(1), grid, times(3.0), store=store)
     with pytest.raises(qb.ArgumentError, match="model is"):
         sweep(driven(2), grid, times(2.0), store=store)
+
+
+class Scaled:
+    """Observables that depend on the instance."""
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def scaled(self, model, steady, trajectory):
+        return self.factor * steady.energy
+
+
+def by_default(factor):
+    def scaled(model, steady, trajectory, *, factor=factor):
+        return factor * steady.energy
+
+    return scaled
+
+
+def by_helper(factor):
+    def helper(x):
+        return factor * x
+
+    def scaled(model, steady, trajectory):
+        return sum(helper(steady.energy) for _ in range(2))
+
+    return scaled
+
+
+def by_table(factor):
+    table = {"factor": [factor]}
+
+    def scaled(model, steady, trajectory):
+        return table["factor"][0] * steady.energy
+
+    return scaled
+
+
+def without_source(factor):
+    made = {}
+    exec(f"def scaled(m, steady, t): return {factor} * steady.energy", made)
+    return made["scaled"]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [by_default, by_helper, by_table, without_source, lambda factor: Scaled(factor).scaled],
+    ids=["default", "helper", "table", "no source", "method"],
+)
+def test_functions_are_told_apart_by_all_that_they_refer_to(make):
+    one, same, other = (observable(make(factor)).source for factor in (2.0, 2.0, 3.0))
+    assert one == same != other
+
+
+def test_models_are_told_apart_by_the_functions_in_them(tmp_path):
+    def pulsed(w):
+        pulse = qb.Pulse(lambda t: jnp.cos(w * t))
+        return functools.partial(qb.StarBattery, N=1, F=pulse)
+
+    given = {"gamma_C": [0.5]}, energy_at_ts
+    sweep(pulsed(1.0), *given, ts=[1.0], store=tmp_path / "s.zarr")
+    sweep(pulsed(1.0), *given, ts=[1.0], store=tmp_path / "s.zarr")
+    with pytest.raises(qb.ArgumentError, match="model is"):
+        sweep(pulsed(5.0), *given, ts=[1.0], store=tmp_path / "s.zarr")
+    with pytest.raises(qb.ArgumentError, match=r"ts is \[1.0\], not \[2.0\]"):
+        sweep(pulsed(1.0), *given, ts=[2.0], store=tmp_path / "s.zarr")
 
 
 def energy_status(model, steady, trajectory):
@@ -403,7 +560,11 @@ BAD = [
     ((ONE, {"F": [0.5], "eta": [1.0]}), {}, "`grid` must be over parameters of the model"),
     ((ONE, {"F": [0.5], "N_max": [1]}), {}, "`grid` must be over parameters of the model"),
     ((ONE, {"gamma_C": [0.5]}), {}, "`grid` must be over F too, which the model needs"),
-    ((qb.StarBattery, {"N": [1.5], "F": [1.0]}), {}, "`grid` must be of integers of at least 1"),
+    (
+        (qb.StarBattery, {"N": [1.0, 1.5], "F": [1.0]}),
+        {},
+        "`grid` must be of integers of at least 1",
+    ),
     ((qb.StarBattery, {"N": [0], "F": [1.0]}), {}, "`grid` must be of integers of at least 1"),
     ((lambda N: ONE(F=1.0), {"N": [1]}), {}, "`model` must be a function that takes N_max"),
     ((ONE, {"F": [0.5], "gamma_C": [1.0, -0.1]}), {}, "`gamma_C` must be not negative"),
@@ -423,7 +584,11 @@ BAD = [
     ((ONE, {"F": [0.5]}, late), {}, "`ts` must be given for a function that uses the trajectory"),
     ((ONE, {"F": [0.5]}, late), {"ts": "abc"}, "`ts` must be numbers, of shape (T,)"),
     ((ONE, {"F": [0.5]}), {"store": 3}, "`store` must be the path of a directory"),
-    ((ONE, {"F": [0.5]}, qb.grad_of("energy", "kappa")), {}, "`parameter` must be a real number"),
+    (
+        (ONE, {"F": [0.5]}, qb.grad_of("energy", "kappa")),
+        {},
+        "`parameter` must be a number that is given",
+    ),
     (
         (functools.partial(ONE, F=0.5), {"F": [0.5]}),
         {},
@@ -442,6 +607,17 @@ BAD = [
         (ONE, {name: np.linspace(0, 1, 10**5) for name in ("F", "g", "gamma_C")}),
         {},
         "`store` must be given for 1.8e+07 GB of results",
+    ),
+    (
+        (ONE, {name: np.linspace(0, 1, 1000) for name in ("F", "g", "gamma_C")}, "energy"),
+        {},
+        "`store` must be given for 9 GB of results",
+    ),
+    ((ONE, {"F": [0.5]}, "energy"), {"ts": [1.0]}, "`ts` must be left out"),
+    (
+        (lambda F: ONE(F=float(F)), {"F": [0.5]}),
+        {},
+        "`model` must be a function by JAX operations, without `if`",
     ),
     ((functools.partial(ONE, kappa=0.1), {"F": [0.5]}, "tau_fit"), {}, "`definition` must be"),
 ]
@@ -479,32 +655,40 @@ def test_chunks_go_by_the_memory_that_they_need(monkeypatch):
     assert points.program(smaller._question(0), smaller._points(0))[1] < needed / 2
 
 
-def equations(jaxpr):
+def equations(jaxpr, times=1):
+    """The equations of a program, and how often each is run."""
     for equation in jaxpr.eqns:
-        yield equation
-        for inner in jax.tree.leaves(
+        yield equation, times
+        inside = jax.tree.leaves(
             list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns")
-        ):
+        )
+        for inner in inside:
             if hasattr(inner, "eqns"):
-                yield from equations(getattr(inner, "jaxpr", inner))
+                loops = equation.params.get("length", 1)
+                yield from equations(getattr(inner, "jaxpr", inner), times * loops)
 
 
 def eigenproblems(names):
-    """The shapes of the matrices that a chunk with seven dephasing rates diagonalises."""
+    """How many matrices of what size a chunk with seven dephasing rates diagonalises."""
     grid = Grid({"N": [1, 5], "gamma_C": np.geomspace(0.1, 10, 7)}, False)
     wanted = tuple(map(observable, names))
     job = Job(functools.partial(qb.StarBattery, F=0.5), grid, wanted, "auto", None)
     run = runs.Run.of(job, None)
     traced = jax.make_jaxpr(run._question(0).solve)(run._points(0))
-    found = [each for each in equations(traced.jaxpr) if each.primitive.name == "eigh"]
-    return [each.invars[0].aval.shape for each in found]
+    counts = Counter()
+    for equation, times in equations(traced.jaxpr):
+        if equation.primitive.name == "eigh":
+            *batch, size, _ = equation.invars[0].aval.shape
+            counts[size] += times * math.prod(batch)
+    return counts
 
 
 def test_what_is_shared_is_solved_once():
     # K P, and the two blocks of the battery's state, for two N.
-    assert eigenproblems(NAMES[:1]) == [(2, 6, 6), (2, 2, 3, 3)]
-    assert eigenproblems((*NAMES[:3], "ratio")) == eigenproblems(NAMES[:1])
-    assert all(7 not in shape for shape in eigenproblems(NAMES))
+    assert eigenproblems(NAMES[:1]) == {6: 2, 3: 4}
+    assert eigenproblems((*NAMES[:3], "ratio")) == {6: 2, 3: 4}
+    # Once for each kind of observables at the most.
+    assert eigenproblems(NAMES) == {6: 6, 3: 4}
 
 
 class Terminal(io.StringIO):
@@ -598,12 +782,12 @@ def test_the_command_line(tmp_path, capsys, monkeypatch):
     np.testing.assert_array_equal(found.d_energy_d_F, again.d_energy_d_F)
     for change, message in (
         (("[grid]", "[grids]"), "`file` must be of entries out of"),
-        (("points = 4", "points = 0"), "`points` must be an integer of at least 1"),
+        (("points = 4", "points = 0"), "`points of gamma_C` must be an integer of at least 1"),
         (("from = 0.01", "from = 0.0"), "`grid` must be between positive ends"),
         (("step = 2", "stop = 2"), "`grid` must be a list, {from, to, step}"),
-        (("to = 5, step", "to = 0, step"), "`grid` must be of rising integers"),
+        (("to = 5, step", "to = 0, step"), "`grid` must be {from, to, points} of numbers, or"),
         (("from = 0.01", 'from = "a"'), "`grid` must be between numbers"),
-        (("omega_C = 1.5", "omega = 1.5"), "`model` must be a function of parameters"),
+        (("omega_C = 1.5", "omega = 1.5"), "`model` must be of parameters out of"),
         (("omega_C = 1.5", 'omega_C = "1"'), "`omega_C` must be a real number"),
         (("omega_C = 1.5", 'charger = "cave"'), '`charger` must be "qubit", "cavity:LEVELS"'),
         (("omega_C = 1.5", "omega_C = "), "`file` must be TOML"),

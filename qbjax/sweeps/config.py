@@ -17,6 +17,7 @@ is written as {gradient = "ergotropy", of = "F"} in the list.
 """
 
 import functools
+import inspect
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -59,6 +60,10 @@ def from_toml(path: str | Path) -> dict[str, Any]:
         require(name in known, "file", f"of entries out of {', '.join(known)}", f"with {name}")
     require(isinstance(found.get("grid"), dict), "file", "with a table [grid]", "without")
     fixed = _table(found, "model")
+    parameters = [name for name in inspect.signature(StarBattery).parameters if name != "N_max"]
+    for name in fixed:
+        wanted = f"of parameters out of {', '.join(parameters)}"
+        require(name in parameters, "model", wanted, f"with {name}")
     if "charger" in fixed:
         fixed["charger"] = charger_from_text(fixed["charger"])
     arguments = {name: found[name] for name in _PLAIN if name in found}
@@ -95,15 +100,15 @@ def _values(name: str, given: Any) -> Any:
     if keys in ({"from", "to"}, {"from", "to", "step"}):
         ends = (given["from"], given["to"], given.get("step", 1))
         whole = all(type(each) is int for each in ends) and ends[2] >= 1 and ends[1] >= ends[0]
-        wanted = "of rising integers from, to and step, or with points beside from and to"
+        wanted = "{from, to, points} of numbers, or {from, to, step} of integers, rising"
         require(whole, "grid", wanted, shown)
         return np.arange(ends[0], ends[1] + 1, ends[2])
     wanted = "a list, {from, to, step} or {from, to, points, spacing}"
     require({"from", "to", "points"} <= keys <= {*_SPACED}, "grid", wanted, shown)
     spacing = given.get("spacing", "linear")
-    require_choice(spacing, "spacing", tuple(_SPACINGS))
+    require_choice(spacing, f"spacing of {name}", tuple(_SPACINGS))
     counted = type(given["points"]) is int and given["points"] >= 1
-    require(counted, "points", "an integer of at least 1", repr(given["points"]))
+    require(counted, f"points of {name}", "an integer of at least 1", repr(given["points"]))
     numbers = all(type(given[end]) in (int, float) for end in ("from", "to"))
     require(numbers, "grid", "between numbers", shown)
     positive = spacing != "log" or (given["from"] > 0 and given["to"] > 0)

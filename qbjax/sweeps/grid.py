@@ -8,8 +8,9 @@ import numpy as np
 
 from qbjax.checks import require
 
-# Most padded sizes, so many programs, of a sweep over N; and neighbours in N that one chunk holds.
-_SIZES, _N_TOGETHER = 6, 8
+# Most padded sizes of a sweep over N, of which one may be solved by two methods; and neighbours in
+# N that one chunk holds.
+_SIZES, _N_TOGETHER = 5, 8
 
 
 class Grid:
@@ -44,7 +45,7 @@ class Grid:
         return "point" if self.together else name
 
     def padded_size(self, N: np.ndarray, smallest: int) -> int:
-        """Return the size that these N are padded to, one of at most six.
+        """Return the size that these N are padded to, one of at most five.
 
         It is the largest N of the grid, halved while it fits and is no smaller than `smallest`.
         """
@@ -56,16 +57,20 @@ class Grid:
             size = half
         return size
 
-    def chunk_shape(self, most: int) -> tuple[int, ...]:
+    def chunk_shape(self, most: int, alike: bool = True) -> tuple[int, ...]:
         """Return the shape of chunks of at most so many points.
 
         gamma_C is kept whole as long as possible, since points that differ in it share work; a
-        chunk holds few neighbours in N, which share a padded size.
+        chunk holds a few neighbours in N, which share a padded size, or one N where those are not
+        solved alike.
         """
         order = sorted(self.axes, key=lambda name: (name == "N") - (name == "gamma_C"))
         shape, left = {}, most
         for name in order:
-            length = min(self.axes[name], left, _N_TOGETHER if name == "N" else left)
+            few = _N_TOGETHER if name == "N" else left
+            if "N" in self.values and name == self.axis_of("N") and not alike:
+                few = 1
+            length = min(self.axes[name], left, few)
             # Parts of nearly equal length, so that the last one is not nearly empty.
             shape[name] = math.ceil(self.axes[name] / math.ceil(self.axes[name] / length))
             left = max(left // shape[name], 1)
@@ -79,9 +84,13 @@ def _values(name: str, values: Any) -> np.ndarray:
     require(flat, "grid", "sequences of numbers by name (constants belong in the model)", shown)
     require(found.size > 0, "grid", "of at least one value for each parameter", shown)
     require(np.all(np.isfinite(found)), "grid", "of finite numbers", shown)
-    whole = name != "N" or (found.dtype.kind in "iu" and np.min(found) >= 1)
-    require(whole, "grid", "of integers of at least 1 for N", shown)
-    return found
+    if name != "N":
+        return found
+    whole = np.round(found).astype(int)
+    # Those of a geometric spacing are rounded.
+    good = np.allclose(found, whole, rtol=1e-9, atol=0) and np.min(whole) >= 1
+    require(good, "grid", "of integers of at least 1 for N", shown)
+    return whole
 
 
 class Chunks(Sequence[tuple[slice, ...]]):

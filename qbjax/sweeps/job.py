@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
 import numpy as np
 
@@ -32,7 +33,8 @@ class Job:
     names
         The names of the axes.
     inner
-        The axis whose points share work, "gamma_C"; None without it.
+        The axis whose points share work, "gamma_C"; None without it, or where a model turns it into
+        more than its own gamma_C.
     first, ends
         The model at the first point, padded to the largest N; and those at the ends of every axis.
     exact
@@ -50,11 +52,13 @@ class Job:
         """Check that the grid is one of the model's."""
         self.build, self.grid, self.wanted, self.method, self.ts = build, grid, wanted, method, ts
         self.names = tuple(grid.axes)
-        self.inner = "gamma_C" if "gamma_C" in self.names else None
         _check_names(build, grid)
         self.ends = _checked_models(build, grid)
         self.first = self.ends[0]
         self.exact = points.applies(self.first, method)
+        self.inner = "gamma_C" if self._gamma_C_is_alone() else None
+        functions = any(each.source for each in wanted)
+        require(ts is None or functions, "ts", "left out where no function uses it", "given")
 
     def axes(self, each: Observable) -> tuple[str, ...]:
         """Return the axes of an observable: that of a best dephasing rate has no gamma_C."""
@@ -64,10 +68,29 @@ class Job:
         """Return the size that these N are padded to."""
         return self.grid.padded_size(N, _SMALLEST_EXACT if self.exact else _SMALLEST)
 
-    def question(self, size: int | None, with_optima: bool) -> Question:
-        """Return what is asked of points whose N are padded to a size; None where N is fixed."""
+    @functools.cached_property
+    def methods(self) -> dict[int | None, str]:
+        """The methods of the steady states by N, as they are chosen without padding."""
+        if "N" not in self.grid.values:
+            return {None: self._method(self.first)}
+        sizes = np.unique(self.grid.values["N"]).tolist()
+        if self.exact:
+            return dict.fromkeys(sizes, "exact")
+        first = _first(self.grid)
+        return {N: self._method(self.build(**first | {"N": N}, N_max=N)) for N in sizes}
+
+    @property
+    def alike(self) -> bool:
+        """Whether points of every N are solved by the same method."""
+        return len(set(self.methods.values())) == 1
+
+    def _method(self, model: StarBattery) -> str:
+        return self.method if model.depends_on_time else choose_steady(model, self.method)[0]
+
+    def question(self, size: int | None, method: str, with_optima: bool) -> Question:
+        """Return what is asked of points padded to a size; None where N is fixed."""
         build = self.build if size is None else functools.partial(self.build, N_max=size)
-        question = Question(build, self.wanted, self.method, self.ts, self.exact)
+        question = Question(build, self.wanted, method, self.ts, self.exact)
         return question if with_optima else question.others
 
     def description(self) -> dict[str, Any]:
@@ -78,12 +101,13 @@ class Job:
             "axes": list(self.names),
             "grid": {name: values.tolist() for name, values in self.grid.values.items()},
             "combine": "zip" if self.grid.together else "product",
-            "observables": [f"{each.name} {each.source}".strip() for each in self.wanted],
+            "observables": [each.name for each in self.wanted],
+            "function": {each.name: each.source for each in self.wanted if each.source},
             "ts": None if self.ts is None else self.ts.tolist(),
             "method": self.method,
             "precision": made_with["precision"],
             "qbjax": made_with["qbjax"],
-            "model at the ends": [provenance.values_text(model) for model in self.ends],
+            "model at the ends": [provenance.text(model) for model in self.ends],
         }
 
     def provenance(self) -> dict[str, Any]:
@@ -91,30 +115,39 @@ class Job:
         return {
             "model": provenance.model_text(self.build),
             "model_source": provenance.source_version(self.build),
-            "method": ", ".join(sorted({self._method(size) for size in self._sizes()})),
+            "method": ", ".join(sorted(self._solvers())),
             **({} if self.ts is None else {"ts": self.ts.tolist()}),
             **provenance.versions(),
         }
 
-    def _sizes(self) -> set[int | None]:
-        N = self.grid.values.get("N")
-        return {None} if N is None else {self.padded_size(each) for each in np.unique(N)}
+    def _solvers(self) -> set[str]:
+        if self.first.depends_on_time:
+            return {choose_evolution(self.first, "auto")[0]}
+        return set(self.methods.values())
 
-    def _method(self, size: int | None) -> str:
-        """Return the method that solves models padded to a size."""
-        grid = self.grid
-        # Of the smallest N, which fits into every size.
-        smallest = {} if size is None else {"N": np.min(grid.values["N"]), "N_max": size}
-        model = self.build(**{name: values[0] for name, values in grid.values.items()} | smallest)
-        if model.depends_on_time:
-            return choose_evolution(model, "auto")[0]
-        return choose_steady(model, self.method)[0]
+    def _gamma_C_is_alone(self) -> bool:
+        """Tell whether the axis gamma_C varies the dephasing rate and nothing else of the model."""
+        if "gamma_C" not in self.names:
+            return False
+        given, values = _first(self.grid) | _padded(self.grid), self.grid.values["gamma_C"]
+        low, high = (self.build(**given | {"gamma_C": x}) for x in (values.min(), values.max()))
+        moved = eqx.tree_at(lambda model: model.gamma_C, low, high.gamma_C)
+        return bool(eqx.tree_equal(moved, high))
+
+
+def _first(grid: Grid) -> dict[str, Any]:
+    """Return the parameters of the first point."""
+    return {name: values[0] for name, values in grid.values.items()}
+
+
+def _padded(grid: Grid) -> dict[str, int]:
+    """Return the size that every N fits in, as an argument."""
+    return {"N_max": int(np.max(grid.values["N"]))} if "N" in grid.values else {}
 
 
 def _checked_models(build: Callable[..., StarBattery], grid: Grid) -> list[StarBattery]:
     """Return models at the ends of every axis; refuse values that are out of range."""
-    padded = {"N_max": int(np.max(grid.values["N"]))} if "N" in grid.values else {}
-    first = {name: values[0] for name, values in grid.values.items()}
+    first, padded = _first(grid), _padded(grid)
     models = [build(**first, **padded)]
     for name, values in grid.values.items():
         for extreme in (np.min(values), np.max(values)):
@@ -122,6 +155,11 @@ def _checked_models(build: Callable[..., StarBattery], grid: Grid) -> list[StarB
     for model in models:
         good = isinstance(model, StarBattery) and model.batch_shape == ()
         require(good, "model", "a function that returns one model", type(model).__name__)
+    try:
+        jax.eval_shape(lambda given: build(**given, **padded), first)
+    except (jax.errors.JAXTypeError, TypeError) as error:
+        wanted = "a function by JAX operations, without `if`, int() or float() of what is varied"
+        require(False, "model", wanted, f"one that raises {str(error).strip().splitlines()[0]}")
     return models
 
 
@@ -133,7 +171,8 @@ def _check_names(build: Callable[..., StarBattery], grid: Grid) -> None:
         wanted = "a function of parameters, such as functools.partial(qbjax.StarBattery, kappa=0.1)"
         found = f"one whose arguments are wrong ({error})" if callable(build) else type(build)
         require(False, "model", wanted, found)
-    listed = ", ".join(name for name in known if name != "N_max")
+    no_numbers = {"N_max", "charger", "hamiltonian", "jumps", "frame"}
+    listed = ", ".join(name for name in known if name not in no_numbers)
     any_name = any(each.kind is each.VAR_KEYWORD for each in known.values())
     fixed = build.keywords if isinstance(build, functools.partial) else {}
     for name in grid.values:

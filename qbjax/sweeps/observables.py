@@ -13,7 +13,7 @@ from qbjax.charging import DEFINITIONS, charging_time
 from qbjax.checks import ArgumentError, Status, require
 from qbjax.dephasing import optimal_dephasing
 from qbjax.evolve import evolve
-from qbjax.models import StarBattery
+from qbjax.models import StarBattery, out_of_range
 from qbjax.steady import steady_state
 from qbjax.sweeps.provenance import fingerprint
 
@@ -37,9 +37,9 @@ class Solved:
         return self._once("steady", lambda: steady_state(self.model, **given))
 
     def trajectory(self) -> Any:
-        """Return the trajectory; None where no times were given."""
-        ts = self.ts
-        return None if ts is None else self._once("trajectory", lambda: evolve(self.model, ts))
+        """Return the trajectory."""
+        ts: Any = self.ts
+        return self._once("trajectory", lambda: evolve(self.model, ts))
 
     def charging(self, definition: str) -> Any:
         """Return the charging time by a definition."""
@@ -166,54 +166,74 @@ def _own(function: Callable[..., Any]) -> Observable:
     require(name not in NAMED, "observables", "functions of other names than qbjax's own", name)
 
     def measure(solved: Solved) -> Measured:
-        steady = None if solved.model.depends_on_time else solved.steady()
-        trajectory = solved.trajectory()
-        seen: set[str] = set()
-
-        def watched(model: StarBattery, steady: Any, trajectory: Any) -> Any:
-            return function(
-                model,
-                _Watched(steady, "steady", seen, _NO_STEADY_STATE),
-                _Watched(trajectory, "trajectory", seen, _NO_TRAJECTORY),
-            )
-
-        each = watched
-        for _ in solved.model.batch_shape:
-            each = eqx.filter_vmap(each)
-        value = each(solved.model, steady, trajectory)
+        used: dict[str, Any] = {}
+        while True:
+            try:
+                value = _value(function, solved.model, used)
+                break
+            except _Needed as needed:
+                used[needed.what] = _made(solved, needed.what)
         parts = jax.tree.leaves(value)
         wanted = f"functions that return one array ({name})"
-        require(len(parts) == 1, "observables", wanted, type(value).__name__)
-        value = jnp.asarray(parts[0])
+        one = len(parts) == 1 and eqx.is_array_like(parts[0])
+        require(one, "observables", wanted, type(value).__name__)
         status = jnp.zeros(solved.model.batch_shape, int)
-        if steady is not None and "steady" in seen:
-            status = steady.status
-        if "trajectory" in seen:
-            status = jnp.where(status == Status.OK, jnp.max(trajectory.status, -1), status)
-        return value, status
+        if "steady" in used:
+            status = used["steady"].status
+        if "trajectory" in used:
+            late = jnp.max(used["trajectory"].status, -1)
+            status = jnp.where(status == Status.OK, late, status)
+        return jnp.asarray(parts[0]), status
 
     long_name = (function.__doc__ or name).strip().splitlines()[0]
     return Observable(name, "", long_name, measure, source=fingerprint(function))
 
 
-_NO_STEADY_STATE = (
-    "Argument `observables` must be functions of the trajectory for a model that depends on time, "
-    "but one uses the steady state."
-)
-_NO_TRAJECTORY = "Argument `ts` must be given for a function that uses the trajectory, but is None."
+class _Needed(Exception):  # noqa: N818 - it is no error
+    """A function looks at a solution that it has not been given yet."""
+
+    def __init__(self, what: str):
+        self.what = what
 
 
-class _Watched:
-    """A solution that notes whether a function looks at it: only then does its status count."""
+class _NotYet:
+    """What a function gets for a solution that it may do without."""
 
-    def __init__(self, of: Any, name: str, seen: set[str], absent: str):
-        self._of, self._name, self._seen, self._absent = of, name, seen, absent
+    def __init__(self, what: str):
+        self._what = what
 
     def __getattr__(self, name: str) -> Any:
-        if self._of is None:
-            raise ArgumentError(self._absent)
-        self._seen.add(self._name)
-        return getattr(self._of, name)
+        raise _Needed(self._what)
+
+
+def _value(function: Callable[..., Any], model: StarBattery, used: dict[str, Any]) -> Any:
+    """Return what a function gives for a model, or for each of a batch."""
+
+    def each(model: StarBattery, used: dict[str, Any]) -> Any:
+        given = (used.get(what, _NotYet(what)) for what in ("steady", "trajectory"))
+        return function(model, *given)
+
+    for _ in model.batch_shape:
+        each = eqx.filter_vmap(each)
+    try:
+        return each(model, used)
+    except (_Needed, ArgumentError):
+        raise
+    except Exception as error:
+        first = str(error).strip().partition("\n")[0]
+        wanted = "functions of (model, steady state, trajectory) by JAX operations, without `if`"
+        found = f"{function.__name__}, which raises {type(error).__name__}: {first}"
+        raise ArgumentError(f"Argument `observables` must be {wanted}, but is {found}") from error
+
+
+def _made(solved: Solved, what: str) -> Any:
+    """Return a solution that a function asks for."""
+    if what == "steady":
+        wanted = "functions of the trajectory for a model that depends on time"
+        require(not solved.model.depends_on_time, "observables", wanted, "one of the steady state")
+        return solved.steady()
+    require(solved.ts is not None, "ts", "given for a function that uses the trajectory", "None")
+    return solved.trajectory()
 
 
 def grad_of(name: str, parameter: str) -> Observable:
@@ -242,7 +262,7 @@ def grad_of(name: str, parameter: str) -> Observable:
     source = NAMED[name]
 
     def measure(solved: Solved) -> Measured:
-        wanted = "a real number of the model, given there or in the grid"
+        wanted = "a number that is given to the model or in the grid"
         there = _is_number(getattr(solved.model, str(parameter), None))
         require(there, "parameter", wanted, f'"{parameter}"')
         exact = sectors.obstacle(solved.model) is None and solved.method in ("auto", "exact")
@@ -265,9 +285,12 @@ def measure(solved: Solved, wanted: tuple[Observable, ...]) -> dict[str, Measure
     found = {}
     for each in wanted:
         value, status = each.measure(solved)
+        status = jnp.where(out_of_range(solved.model), Status.OUT_OF_RANGE, status)
         own = tuple(range(status.ndim, value.ndim))
         good = (status == Status.OK) | (status == Status.AMBIGUOUS)
         value = jnp.where(jnp.expand_dims(good, own), value, jnp.nan)
-        lost = (status == Status.OK) & jnp.any(jnp.isnan(value), axis=own)
+        # An infinite relaxation time says something; what a function makes of zero does not.
+        absent = ~jnp.isfinite(value) if each.source else jnp.isnan(value)
+        lost = (status == Status.OK) & jnp.any(absent, axis=own)
         found[each.name] = value, jnp.where(lost, Status.UNDEFINED, status).astype(jnp.int8)
     return found

@@ -3,13 +3,14 @@
 import functools
 import hashlib
 import inspect
+import pickle
 import subprocess
 import sys
-from collections.abc import Callable
+import sysconfig
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
 import jax
 import numpy as np
 
@@ -17,33 +18,114 @@ import numpy as np
 def model_text(build: Callable[..., Any]) -> str:
     """Return how a model is built: the function by name, and what is fixed beforehand."""
     if isinstance(build, functools.partial):
-        fixed = [values_text(value) for value in build.args]
-        fixed += [f"{key}={values_text(value)}" for key, value in build.keywords.items()]
+        fixed = [text(value) for value in build.args]
+        fixed += [f"{key}={text(value)}" for key, value in build.keywords.items()]
         return f"{model_text(build.func)}({', '.join(fixed)})"
     name = f"{build.__module__}.{getattr(build, '__qualname__', type(build).__qualname__)}"
-    return name if inspect.isclass(build) else f"{name} {fingerprint(build)}".strip()
-
-
-def values_text(tree: Any) -> str:
-    """Return all values of a pytree."""
-    with np.printoptions(precision=17, threshold=sys.maxsize):
-        return str(eqx.tree_pformat(tree, short_arrays=False, width=10_000))
+    return name if inspect.isclass(build) else f"{name} {fingerprint(build)}"
 
 
 def fingerprint(function: Callable[..., Any]) -> str:
-    """Return a fingerprint of a function's source and of the numbers that it refers to.
+    """Return a fingerprint of a function's source and of all that it refers to."""
+    return _digest(text(function).encode())
 
-    "" where the source is not known.
+
+def text(value: Any, above: tuple[Any, ...] = ()) -> str:
+    """Return a value in full: of functions the source, the defaults, and what they refer to.
+
+    What belongs to an installed library goes by name. `above` are the values that this one is part
+    of, which it may refer to in turn.
     """
+    value = inspect.unwrap(value) if callable(value) else value
+    if any(value is each for each in above):
+        return "..."
+    part = functools.partial(text, above=(*above, value))
+    if isinstance(value, bool | int | float | complex | str | None | np.generic):
+        return str(value)
+    if isinstance(value, np.ndarray | jax.Array):
+        numbers = np.asarray(value)
+        short = numbers.size <= 20
+        return str(numbers.tolist() if short else (numbers.shape, _digest(numbers.tobytes())))
+    if isinstance(value, dict):
+        return "{" + ", ".join(sorted(f"{key}={part(each)}" for key, each in value.items())) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(part, value)) + "]"
+    if isinstance(value, functools.partial):
+        return part([value.func, value.args, value.keywords])
+    if inspect.ismethod(value):
+        return part([value.__func__, value.__self__])
+    if inspect.ismodule(value):
+        return value.__name__
+    if inspect.isroutine(value) or inspect.isclass(value):
+        return value.__qualname__ if _is_installed(value) else part(_contents(value))
+    if _is_installed(type(value)) and not hasattr(value, "__dataclass_fields__"):
+        return f"{type(value).__qualname__} {_pickled(value)}"
+    return f"{part(type(value))} {part(vars(value))}"
+
+
+def _pickled(value: Any) -> str:
     try:
-        source = inspect.getsource(function)
-        seen = inspect.getclosurevars(function)
-    except (OSError, TypeError, ValueError):
+        return _digest(pickle.dumps(value))
+    except (pickle.PicklingError, TypeError, AttributeError):
         return ""
-    plain = (bool, int, float, complex, str, tuple, list, np.ndarray, jax.Array)
-    values = {k: v for k, v in {**seen.globals, **seen.nonlocals}.items() if isinstance(v, plain)}
-    text = source + values_text([sorted(values.items()), function.__defaults__])
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:12]
+
+
+_LIBRARIES = (
+    str(Path(__file__).parents[1]),
+    *(sysconfig.get_paths()[kind] for kind in ("stdlib", "platstdlib", "purelib", "platlib")),
+)
+
+
+def _is_installed(value: Any) -> bool:
+    """Tell whether a function or a class is that of qbjax, Python or a library."""
+    if inspect.isfunction(value):
+        return value.__code__.co_filename.startswith(_LIBRARIES)
+    if not inspect.isclass(value):
+        return True
+    module = sys.modules.get(value.__module__)
+    if module is None or value.__module__ == "__main__":
+        return False
+    return (getattr(module, "__file__", None) or _LIBRARIES[0]).startswith(_LIBRARIES)
+
+
+def _contents(value: Any) -> list[Any]:
+    """Return what makes a function or a class."""
+    if inspect.isclass(value):
+        return [_source(value)]
+    return [_source(value), value.__defaults__, value.__kwdefaults__, _referred(value)]
+
+
+def _source(value: Any) -> str:
+    """Return the source of a function or a class; without one, what it compiled to."""
+    try:
+        return inspect.getsource(value)
+    except (OSError, TypeError):
+        return " ".join(map(str, _compiled(value.__code__))) if inspect.isfunction(value) else ""
+
+
+def _compiled(code: Any) -> Iterator[Any]:
+    yield code.co_code.hex()
+    for each in code.co_consts:
+        yield from _compiled(each) if inspect.iscode(each) else [each]
+    yield code.co_names
+
+
+def _referred(function: Any) -> dict[str, Any]:
+    """Return the globals and the variables of outer functions that a function may use."""
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    known = {**function.__globals__, **{name: cell.cell_contents for name, cell in cells}}
+    names = {*function.__code__.co_freevars, *_names(function.__code__)}
+    return {name: known[name] for name in sorted(names & known.keys())}
+
+
+def _names(code: Any) -> Iterator[str]:
+    yield from code.co_names
+    for each in filter(inspect.iscode, code.co_consts):
+        yield from _names(each)
 
 
 def versions() -> dict[str, str]:

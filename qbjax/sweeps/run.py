@@ -1,5 +1,6 @@
 """A sweep as it is computed, chunk by chunk."""
 
+import functools
 import math
 from typing import Any
 
@@ -16,7 +17,7 @@ from qbjax.sweeps.points import Points, Question, Solve
 from qbjax.sweeps.store import Array, Layout, Parts
 
 # Points of a chunk at most, where they are solved side by side and where one after the other.
-_MANY, _FEW = 5000, 128
+_MANY, _FEW = 5000, 16
 # Bytes that a chunk may work in.
 _WORK = 1e9
 # States of a point that are in memory at once: what is returned, and what GMRES keeps on a GPU.
@@ -41,12 +42,12 @@ class Run:
         """Cut the grid."""
         self.job, self.shape = job, shape
         self.chunks = Chunks(tuple(job.grid.axes.values()), shape)
-        self._programs: dict[tuple[int | None, bool], tuple[Solve, int]] = {}
+        self._programs: dict[tuple[int | None, str, bool], tuple[Solve, int]] = {}
 
     @classmethod
     def of(cls, job: Job, chunk_size: int | None) -> "Run":
         """Return the run with chunks of at most so many points; None goes by what points take."""
-        return cls(job, job.grid.chunk_shape(chunk_size or _most(job)))
+        return cls(job, job.grid.chunk_shape(chunk_size or _most(job), job.alike))
 
     def fitting(self) -> "Run":
         """Return the run with smaller chunks if its largest program needs too much memory."""
@@ -54,7 +55,7 @@ class Run:
         if needed <= _WORK:
             return self
         fewer = int(math.prod(self.shape) * _WORK / needed)
-        return Run(self.job, self.job.grid.chunk_shape(max(fewer, 1)))
+        return Run.of(self.job, max(fewer, 1))
 
     def points(self, number: int) -> int:
         """Return the number of points of a chunk."""
@@ -83,8 +84,9 @@ class Run:
                 found[name] = where, block[crop]
         return found
 
+    @functools.cached_property
     def layout(self) -> Layout:
-        """Return the arrays of the sweep, from the shapes of what its largest chunk computes."""
+        """The arrays of the sweep, from the shapes of what its largest chunk computes."""
         shapes = self._shapes(self._largest())
         self._check_shapes(shapes)
         arrays: dict[str, Array] = {}
@@ -167,13 +169,14 @@ class Run:
         given = {k: jnp.asarray(v, None if k == "N" else float) for k, v in outer.items()}
         return Points(jnp.arange(count), given, gamma_C)
 
-    def _key(self, number: int) -> tuple[int | None, bool]:
-        """Return the padded size of a chunk, and whether it computes optima: for gamma_C once."""
+    def _key(self, number: int) -> tuple[int | None, str, bool]:
+        """Return padded size and method of a chunk, and whether it has optima: for gamma_C once."""
         taken, grid, inner = self._taken(number), self.job.grid, self.job.inner
-        size = None
+        size, any_N = None, None
         if "N" in grid.values:
-            size = self.job.padded_size(grid.values["N"][taken[grid.axis_of("N")]])
-        return size, inner is None or taken[inner][0] == 0
+            sizes = grid.values["N"][taken[grid.axis_of("N")]]
+            size, any_N = self.job.padded_size(sizes), int(sizes[0])
+        return size, self.job.methods[any_N], inner is None or taken[inner][0] == 0
 
     def _question(self, number: int) -> Question:
         return self.job.question(*self._key(number))

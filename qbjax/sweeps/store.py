@@ -4,6 +4,7 @@ Every chunk of a sweep is a chunk of every array of the store, written atomicall
 the array `done` is written last, so that a chunk is either whole or computed again.
 """
 
+import errno
 import functools
 import itertools
 import json
@@ -175,7 +176,9 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        advice = "what is there is kept: make room and call again with the same store"
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        room = "make room and " if full else ""
+        advice = f"what is there is kept: {room}call again with the same store"
         raise OSError(error.errno, f"{error.strerror} ({advice})", str(path)) from error
 
 
@@ -224,6 +227,9 @@ def _require_same(path: Path, found: dict[str, Any], wanted: dict[str, Any], of:
             continue
         if isinstance(there, dict) and isinstance(here, dict):
             _require_same(path, there, here, f"{of}{key} ")
+        lengths = [len(each) for each in (there, here) if isinstance(each, list)]
+        if len(set(lengths)) == 2 and sum(lengths) > 12:
+            there, here = (f"{length} values" for length in lengths)
         there, here = _from_the_difference(str(there), str(here))
         raise ArgumentError(
             f"Argument `store` must be that of the same sweep, but in {path} {of}{key} is {there}, "

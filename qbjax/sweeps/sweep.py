@@ -1,6 +1,5 @@
 """The call: from a grid to a labelled dataset."""
 
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +20,9 @@ from qbjax.sweeps.job import Job
 from qbjax.sweeps.observables import Observable, observable
 from qbjax.sweeps.run import Run, status_of
 from qbjax.sweeps.store import Memory, Store
+
+# Bytes of results that are no matter without a store.
+_IN_MEMORY = 4e9
 
 
 def sweep(
@@ -121,7 +123,7 @@ def sweep(
     computed = _finish(run, kept, shown)
     if jax.process_index() == 0 and (computed or not kept.signed):
         kept.sign(made_with | {"wall_time": time.perf_counter() - began})
-    _meet("a sweep is done")
+    _meet()
     found = kept.dataset().set_coords(list(over.values))
     found = found[[name for each in job.wanted for name in (each.name, status_of(each.name))]]
     if shown:
@@ -143,12 +145,13 @@ def summary(found: Any) -> str:
             continue
         codes = found[status_of(name)]
         for status in Status:
-            places = np.nonzero(codes.values == status)
-            if status is Status.OK or not len(places[0]):
+            there = codes.values == status
+            if status is Status.OK or not np.any(there):
                 continue
-            spans = [_span(found, dim, at) for dim, at in zip(codes.dims, places, strict=True)]
-            count = f"{len(places[0])} of {codes.size}"
-            lines.append(f"{name}: {count} {status.name}, within {', '.join(spans)}")
+            places = zip(codes.dims, np.nonzero(np.atleast_1d(there)), strict=False)
+            spans = ", ".join(_span(found, dim, at) for dim, at in places)
+            within = f", within {spans}" if spans else ""
+            lines.append(f"{name}: {np.sum(there)} of {codes.size} {status.name}{within}")
             reasons[status] = f"{status.name}: {status.reason}"
     return "\n".join([*lines, *reasons.values()]) or "every value can be trusted"
 
@@ -184,42 +187,29 @@ def _in_memory(job: Job, chunk_size: int | None) -> tuple[Run, Memory]:
     """Return the run, and where its numbers are kept."""
     alone = jax.process_count() == 1
     require(alone, "store", "given where several processes share a sweep", "None")
-    size = Run.of(job, chunk_size).layout().size
-    wanted = f"given for {size / 1e9:.3g} GB of results, too much for memory"
-    require(size < _memory() / 2, "store", wanted, "None")
-    run = _fitted(job, chunk_size)
-    return run, Memory(run.layout())
+    run = Run.of(job, chunk_size)
+    wanted = f"given for {run.layout.size / 1e9:.3g} GB of results"
+    require(run.layout.size < _IN_MEMORY, "store", wanted, "None")
+    run = run if chunk_size else run.fitting()
+    return run, Memory(run.layout)
 
 
 def _in_store(job: Job, store: Any, overwrite: bool, chunk_size: int | None) -> tuple[Run, Store]:
     """Return the run, and the store, which process 0 makes; one that is there keeps its chunks."""
-    made = None
+    what, made, error = job.description(), None, None
     try:
         if jax.process_index() == 0:
             path = stores.check_path(store)
             if overwrite or not stores.is_sweep(path):
-                made = _fitted(job, chunk_size)
-                stores.prepare(path, made.layout(), made.shape, job.description())
-    finally:
-        _meet("a sweep's store is made")
-    path = Path(store).expanduser()
-    require(stores.is_sweep(path), "store", "made by the first process", "not there")
-    kept = Store(path, job.description())
-    _meet("a sweep's store is read")
+                run = Run.of(job, chunk_size)
+                made = run if chunk_size else run.fitting()
+                stores.prepare(path, made.layout, made.shape, what)
+    except Exception as found:
+        error = found
+    _meet(error)
+    kept = Store(Path(store).expanduser(), what)
+    _meet()
     return made or Run(job, kept.chunk_shape), kept
-
-
-def _fitted(job: Job, chunk_size: int | None) -> Run:
-    run = Run.of(job, chunk_size)
-    return run.fitting() if chunk_size is None else run
-
-
-def _memory() -> float:
-    """Return the memory of the host in bytes."""
-    try:
-        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (ValueError, OSError, AttributeError):
-        return 8e9
 
 
 def _finish(run: Run, kept: Memory | Store, progress: bool) -> bool:
@@ -228,18 +218,36 @@ def _finish(run: Run, kept: Memory | Store, progress: bool) -> bool:
 
     processes, this = jax.process_count(), jax.process_index()
     mine = np.flatnonzero(~kept.done)[this::processes].tolist()
-    total = sum(map(run.points, mine))
+    before = 0 if processes > 1 else sum(map(run.points, np.flatnonzero(kept.done).tolist()))
+    total = before + sum(map(run.points, mine))
     what = f"sweep on {len(jax.devices())} x {jax.devices()[0].device_kind}"
-    with tqdm(total=total, desc=what, unit=" points", disable=not progress) as bar:
-        for number in mine:
-            kept.write(number, run.solve(number))
-            bar.update(run.points(number))
+    options: dict[str, Any] = {"unit": " points", "disable": not progress}
+    error = None
+    with tqdm(total=total, initial=before, desc=what, **options) as bar:
+        try:
+            for number in mine:
+                kept.write(number, run.solve(number))
+                bar.update(run.points(number))
+        except Exception as found:
+            error = found
+    _meet(error)
     return bool(mine)
 
 
-def _meet(where: str) -> None:
-    """Wait for the other processes."""
-    if jax.process_count() > 1:
-        from jax.experimental.multihost_utils import sync_global_devices
+def _meet(error: Exception | None = None) -> None:
+    """Wait for the other processes; raise the error of this one, or say that another has one.
 
-        sync_global_devices(where)
+    Without this one that fails would leave the others waiting for minutes.
+    """
+    failed = np.asarray(error is not None)
+    if jax.process_count() > 1:
+        from jax.experimental.multihost_utils import process_allgather
+
+        failed = process_allgather(failed)
+    if error is not None:
+        raise error
+    if np.any(failed):
+        raise RuntimeError(
+            f"Processes {np.flatnonzero(failed).tolist()} of the sweep failed; what is done is "
+            "kept: call again with the same store."
+        )
