@@ -548,6 +548,26 @@ def energy_status(model, steady, trajectory):
     return steady.energy
 
 
+@pytest.mark.slow
+def test_names_are_what_the_solvers_return():
+    model = functools.partial(qb.StarBattery, N=2, gamma_C=0.7)
+    found = sweep(model, {"F": [0.5, 2.0]}, tuple(observables.NAMED))
+    for i, F in enumerate((0.5, 2.0)):
+        expected = {}
+        steady = qb.steady_state(model(F=F))
+        for name in ("energy", "ergotropy", "ratio", "relaxation_time", "log_relaxation_time"):
+            expected[name] = getattr(steady, name)
+        for definition in ("fit", "decay_rate", "settling", "integral"):
+            time = qb.charging_time(model(F=F), definition, throw=False)
+            best = qb.optimal_dephasing(model(F=F), definition, throw=False)
+            expected[f"tau_{definition}"] = time.tau
+            expected[f"gamma_C_star_{definition}"] = best.gamma_C
+            expected[f"tau_star_{definition}"] = best.tau
+        assert set(expected) == set(observables.NAMED)
+        for name, value in expected.items():
+            np.testing.assert_allclose(found[name][i], value, rtol=1e-8, err_msg=name)
+
+
 def ladder(model, steady, trajectory):
     return steady.populations
 

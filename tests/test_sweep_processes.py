@@ -36,6 +36,8 @@ numbers, solve = [], Run.solve
 def counted(run, number):
     if len(numbers) == given.get("stop"):
         sys.exit(3)
+    if given.get("fails") == given.get("process", "") and numbers:
+        raise OSError("the disk is gone")
     numbers.append(number)
     return solve(run, number)
 Run.solve = counted
@@ -86,21 +88,40 @@ def test_two_devices_give_the_numbers_of_one(tmp_path):
         check_same(path, grid, names, fixed, 1e-12)
 
 
-def test_two_processes_share_a_sweep(tmp_path):
+def start_both(sweeps, **more):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
+    shared = {"sweeps": sweeps, "address": address, "chunk_size": 4, **more}
+    return [start(shared | {"process": number}) for number in (0, 1)]
+
+
+def test_two_processes_share_a_sweep(tmp_path):
     sweeps = [(str(tmp_path / "s.zarr"), {}, GRID, NAMES[:3])]
-    shared = {"sweeps": sweeps, "address": address, "chunk_size": 4}
-    both = [start(shared | {"process": number}) for number in (0, 1)]
+    both = start_both(sweeps)
     # 2 devices and 2 processes in all; each computes half of 12 chunks.
     assert [finish(process) for process in both] == [[2, 2, 6], [2, 2, 6]]
     check_same(*(sweeps[0][i] for i in (0, 2, 3, 1)), 1e-12)
 
 
+def test_a_process_that_fails_does_not_leave_the_other_waiting(tmp_path):
+    sweeps = [(str(tmp_path / "s.zarr"), {}, GRID, NAMES[:3])]
+    both = start_both(sweeps, fails=1)
+    # Well below the five minutes after which JAX gives up.
+    said = [process.communicate(timeout=120)[1] for process in both]
+    assert all(process.returncode != 0 for process in both)
+    assert "RuntimeError: Processes [1] of the sweep failed; what is done is kept" in said[0]
+    assert "OSError: the disk is gone" in said[1]
+    # Both finish what they have begun: one of them all of its half, the other one chunk.
+    assert done_in(tmp_path / "s.zarr") == 7
+    for process in start_both(sweeps):
+        finish(process)
+    check_same(*(sweeps[0][i] for i in (0, 2, 3, 1)), 1e-12)
+
+
 def done_in(path):
     """The number of chunks that are done."""
-    return len([name for name in os.listdir(path / "done" / "c") if name.isdigit()])
+    return len([name for name in os.listdir(os.path.join(path, "done", "c")) if name.isdigit()])
 
 
 def test_killed_at_any_time_it_goes_on_and_ends_the_same(tmp_path):

@@ -58,8 +58,8 @@ def sweep(
         "decay_rate", "settling" and "integral"; the best dephasing rate and its time,
         "gamma_C_star_<definition>" and "tau_star_<definition>", which have no dimension gamma_C.
         Derivatives: `qbjax.grad_of`. Functions of (model, steady state, trajectory) that return a
-        number, or an array of the same shape at every padded size of N, by JAX operations; the
-        status is that of what they look at. A model that depends on time has no steady state.
+        number, or an array of the same shape at every padded size of N, by JAX operations (no `if`
+        on values); the status is that of what they look at. A model that depends on time has no steady state.
     combine
         "product", every combination of values; "zip", the values one by one, along a dimension
         "point".
@@ -70,7 +70,7 @@ def sweep(
     store
         A directory for a Zarr store. A sweep that was interrupted goes on where it was; the store
         of another sweep, also of a larger grid, is refused. Functions are told apart by their
-        source and the numbers that they refer to. None keeps everything in memory.
+        source and all that they refer to, libraries by name. None keeps everything in memory.
     overwrite
         Discard the sweep that is in the store.
     chunk_size
@@ -91,6 +91,8 @@ def sweep(
         Where an argument is not what it must be.
     OSError
         Where the store cannot be written, as on a full disk: what is there is kept.
+    RuntimeError
+        Where another process of the sweep failed.
 
     Examples
     --------
