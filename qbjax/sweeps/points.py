@@ -8,7 +8,7 @@ spread a batch of models over the cores themselves. Several devices share the po
 import functools
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import equinox as eqx
@@ -66,6 +66,21 @@ class Question:
     method: str
     ts: jax.Array | None
     exact: bool
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is all told by `str`: no functions, and numbers for what is fixed."""
+        build = self.build
+        given = build.keywords if isinstance(build, functools.partial) else {}
+        function = build.func if isinstance(build, functools.partial) else build
+        numbers = all(isinstance(x, int | float | np.number) for x in given.values())
+        named = not any(each.source for each in self.wanted)
+        return function is StarBattery and numbers and named and self.ts is None
+
+    def __str__(self) -> str:
+        """Say what is asked."""
+        names = [each.name for each in self.wanted]
+        return f"{self.build} {names} {self.method} {self.exact}"
 
     def only(self, those: Callable[[Observable], bool]) -> "Question":
         """Return the question for some of the observables."""
@@ -142,8 +157,30 @@ def _solve_batch(question: Question, points: Points) -> Found:
 def program(question: Question, example: Points) -> tuple[Solve, int]:
     """Return a solver of points of one shape on the local devices, and the bytes it works in.
 
-    These are 0 where the solvers see to a batch themselves.
+    These are 0 where the solvers see to a batch themselves. A question without functions of one's
+    own is compiled once in the life of the process.
     """
+    if not question.is_plain:
+        return _program(question, example)
+    shapes = jax.tree.map(lambda x: (x.shape, str(x.dtype)), example)
+    return _kept(_Asked(f"{question} {shapes} {jax.local_devices()}", question, example))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A question about points of one shape, told apart by its text."""
+
+    text: str
+    question: Question = field(compare=False)
+    example: Points = field(compare=False)
+
+
+@functools.lru_cache(maxsize=64)
+def _kept(asked: _Asked) -> tuple[Solve, int]:
+    return _program(asked.question, asked.example)
+
+
+def _program(question: Question, example: Points) -> tuple[Solve, int]:
     devices = jax.local_devices()
     if len(devices) > 1:
         solve = _over(devices, question, example)

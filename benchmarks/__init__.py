@@ -1,0 +1,1 @@
+"""Benchmarks: qbjax beside QuTiP and dynamiqs, at equal measured error."""

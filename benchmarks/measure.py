@@ -1,0 +1,150 @@
+"""How times and errors are taken, and what a row of a result says."""
+
+import dataclasses
+import datetime
+import importlib.metadata
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+# What is longer than this, in seconds, is not run again, nor at a larger size.
+LIMIT = 60.0
+
+
+@dataclasses.dataclass
+class Row:
+    """One contender at one size.
+
+    Attributes
+    ----------
+    who, at
+        The contender, with its settings, and the size.
+    seconds, low, high, runs
+        Median, least and largest time of so many runs, after the first one. Of one run where that
+        took longer than `LIMIT`.
+    first
+        The time of the first run, with compilation.
+    error
+        The measured error, in the units that the case says.
+    more
+        Other numbers of the case.
+    note
+        Why there is no time, or what is wrong with the answer.
+    """
+
+    who: str
+    at: dict[str, Any]
+    seconds: float | None = None
+    low: float | None = None
+    high: float | None = None
+    runs: int = 0
+    first: float | None = None
+    error: float | None = None
+    more: dict[str, Any] = dataclasses.field(default_factory=dict)
+    note: str = ""
+
+
+Contender = Callable[[], Any]
+
+
+class Contest:
+    """Contenders for the same task at growing sizes, in turn, so that all see the same machine."""
+
+    def __init__(self, rounds: int):
+        """Take the number of runs."""
+        self.rounds, self.out = rounds, set[str]()
+
+    def rows(
+        self,
+        at: dict[str, Any],
+        contenders: Mapping[str, Contender],
+        error: Callable[[Any], float],
+        more: Callable[[Any], dict[str, Any]] = lambda value: {},
+    ) -> list[Row]:
+        """Run all that are not out yet, and return a row for each."""
+        values, rows = {}, {}
+        for who, call in contenders.items():
+            if who in self.out:
+                continue
+            rows[who] = row = Row(who, at)
+            try:
+                values[who], row.first = clocked(call)
+            except Exception as failure:
+                row.note = f"{type(failure).__name__}: {str(failure).strip().splitlines()[0][:120]}"
+                self.out.add(who)
+                continue
+            row.error, row.more = float(error(values[who])), more(values[who])
+            if row.first > LIMIT:
+                row.seconds = row.low = row.high = row.first
+                row.runs = 1
+                self.out.add(who)
+        fast = [who for who in values if rows[who].runs == 0]
+        times: dict[str, list[float]] = {who: [] for who in fast}
+        for _ in range(self.rounds):
+            for who in fast:
+                times[who].append(clocked(contenders[who])[1])
+        for who in fast:
+            found = rows[who]
+            found.seconds, found.runs = statistics.median(times[who]), self.rounds
+            found.low, found.high = min(times[who]), max(times[who])
+            if found.seconds > LIMIT / 3:
+                self.out.add(who)
+        return list(rows.values())
+
+
+def clocked(call: Contender) -> tuple[Any, float]:
+    """Return what a call gives, awaited and on the host, and the seconds that it took."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        began = time.perf_counter()
+        value = jax.device_get(call())
+        return value, time.perf_counter() - began
+
+
+def made_with() -> dict[str, Any]:
+    """Return the versions, the machine and the date."""
+    names = ("qbjax", "jax", "jaxlib", "diffrax", "numpy", "scipy", "qutip", "dynamiqs")
+    found = {name: _version(name) for name in names}
+    device = jax.devices()[0]
+    return {
+        "date": datetime.date.today().isoformat(),
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "versions": {name: version for name, version in found.items() if version},
+        "device": f"{device.platform}: {device.device_kind}",
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "threads": {name: os.environ.get(name, "") for name in ("OMP_NUM_THREADS", "XLA_FLAGS")},
+    }
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return getattr(sys.modules.get(name), "__version__", "")
+
+
+def _commit() -> str:
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), "")

@@ -1,0 +1,100 @@
+"""Locating the best dephasing rate, the one with the least integral of (1 - E/E_inf)^2.
+
+The reference minimises the closed form of the integral, written here by NumPy, to 1e-12.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import qutip
+from scipy.optimize import minimize_scalar
+
+import qbjax as qb
+from benchmarks.measure import Contest, Row
+from benchmarks.peers import Charging
+
+TITLE = "The best dephasing rate (F/g = 0.5)"
+ERROR = "relative error of gamma_C*"
+F = 0.5
+LOW, HIGH = 0.05, 20.0
+
+
+def reference(N: int) -> float:
+    """Return the minimum of the closed form."""
+    n = np.arange(N + 1)
+    KP = np.zeros((N + 1, N + 1))
+    KP[n, N - n] = F
+    KP[n[:-1], N - n[1:]] = np.sqrt((n[:-1] + 1) * (N - n[:-1]) / N)
+    values, q = np.linalg.eigh(KP)
+    start = q[N]
+    weights = np.einsum("k,l,nk,nl,n->kl", start, start, q, q, (N - n) - N / 2).ravel()
+    frequencies = np.add.outer(values, values).ravel()
+    one, other = np.meshgrid(frequencies**2, frequencies**2)
+
+    def integral(log_gamma: float) -> float:
+        g2 = np.exp(2 * log_gamma)
+        above = g2 + 2 * (one + other)
+        below = 2 * g2 * (one + other) + 4 * (one - other) ** 2
+        return float(weights @ (np.exp(log_gamma) * above / below) @ weights)
+
+    bounds = np.log([LOW, HIGH])
+    options = {"xatol": 1e-12}
+    return float(
+        np.exp(minimize_scalar(integral, bounds=bounds, method="bounded", options=options).x)
+    )
+
+
+class Counted:
+    """The integral by QuTiP, and how often it was asked for."""
+
+    def __init__(self, N: int):
+        """Take the size and begin to count."""
+        self.N, self.calls = N, 0
+
+    def __call__(self, log_gamma: float) -> float:
+        """Return the integral of one curve, sampled until it has settled."""
+        self.calls += 1
+        charging = Charging(self.N, F, float(np.exp(log_gamma)))
+        ts = np.linspace(0.0, 200.0 * 4**self.N / 4, 4001)
+        options = {"method": "tsit5", "rtol": 1e-8, "atol": 1e-10, "nsteps": 10_000_000}
+        H, jumps = charging.H.to("dia"), [jump.to("dia") for jump in charging.jumps]
+        done = qutip.mesolve(H, charging.start, ts, jumps, e_ops=[charging.n], options=options)
+        return float(np.trapezoid((1 - done.expect[0] / (self.N / 2)) ** 2, ts))
+
+
+def by_scan(N: int) -> dict[str, float]:
+    """Return the best of 60 rates."""
+    integral, grid = Counted(N), np.linspace(*np.log([LOW, HIGH]), 60)
+    best = grid[np.argmin([integral(x) for x in grid])]
+    return {"gamma_C*": float(np.exp(best)), "solver calls": integral.calls}
+
+
+def by_scipy(N: int) -> dict[str, float]:
+    """Return what Brent's derivative-free method finds."""
+    integral = Counted(N)
+    found = minimize_scalar(integral, bounds=np.log([LOW, HIGH]), method="bounded")
+    return {"gamma_C*": float(np.exp(found.x)), "solver calls": integral.calls}
+
+
+def by_qbjax(N: int) -> dict[str, float]:
+    """Return what derivatives find."""
+    found = qb.optimal_dephasing(qb.StarBattery(N=N, F=F), "integral")
+    return {"gamma_C*": float(found.gamma_C), "solver calls": 1}
+
+
+def rows(smoke: bool) -> Iterator[Row]:
+    """Return the rows of this case."""
+    contest = Contest(1 if smoke else 3)
+    methods: dict[str, Callable[[int], dict[str, float]]] = {
+        "qbjax optimal_dephasing": by_qbjax,
+        "QuTiP, scan of 60 rates": by_scan,
+        "QuTiP, scipy minimize_scalar": by_scipy,
+    }
+    for N in (1,) if smoke else (1, 2, 3):
+        best = reference(N)
+        yield from contest.rows(
+            {"N": N},
+            {name: lambda f=f, N=N: f(N) for name, f in methods.items()},
+            lambda found, best=best: abs(found["gamma_C*"] / best - 1),
+            dict,
+        )

@@ -1,0 +1,174 @@
+"""Tables and pictures of results that are there: `python -m benchmarks.report`.
+
+Writes `results/README.md` with its pictures, and the short table of the project's README between
+its two marks.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.__main__ import CASES, RESULTS
+from qbjax import plotting
+
+README = Path(__file__).parents[1] / "README.md"
+MARKS = "<!-- benchmarks: made by python -m benchmarks.report -->", "<!-- end -->"
+
+Found = dict[str, Any]
+
+
+def load(folder: Path) -> dict[str, Found]:
+    """Return the results of a folder by case."""
+    return {
+        case: json.loads((folder / f"{case}.json").read_text())
+        for case in CASES
+        if (folder / f"{case}.json").exists()
+    }
+
+
+def table(found: Found) -> str:
+    """Return all rows of a case as a Markdown table."""
+    extra = list(dict.fromkeys(name for row in found["rows"] for name in row["more"]))
+    head = ["contender", "at", "time", "spread", "first", "error", *extra, "note"]
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    for row in found["rows"]:
+        at = ", ".join(f"{name} = {value}" for name, value in row["at"].items())
+        spread = f"{seconds(row['low'])} ... {seconds(row['high'])}" if row["runs"] > 1 else ""
+        error = "" if row["error"] is None else f"{row['error']:.1e}"
+        more = [_shown(row["more"].get(name, "")) for name in extra]
+        times = [seconds(row["seconds"]), spread, seconds(row["first"])]
+        lines.append("| " + " | ".join([row["who"], at, *times, error, *more, row["note"]]) + " |")
+    return "\n".join(lines)
+
+
+def seconds(value: float | None) -> str:
+    """Return a time in three digits."""
+    if value is None:
+        return ""
+    scale, unit = (1, "s") if value >= 1 else (1e3, "ms") if value >= 1e-3 else (1e6, "us")
+    return f"{value * scale:.3g} {unit}"
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def made(found: Found) -> str:
+    """Return the line that says where results come from."""
+    of = found["made"]
+    versions = ", ".join(f"{name} {version}" for name, version in of["versions"].items())
+    where = f"{of['processor']}, {of['cores']} cores, {of['device']}"
+    return f"`{of['script']}`, {of['date']}, commit {of['commit']}; {where}; {versions}."
+
+
+def draw(found: Found, path: Path) -> bool:
+    """Draw time against size where contenders have several sizes; tell whether they have."""
+    lines: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for row in found["rows"]:
+        name, size = next(iter(row["at"].items()))
+        rest = ", ".join(f"{k} = {v}" for k, v in list(row["at"].items())[1:])
+        who = row["who"] + (f" ({rest})" if rest else "")
+        if row["seconds"] is not None:
+            lines.setdefault((name, who), []).append((size, row["seconds"]))
+    lines = {key: points for key, points in lines.items() if len(points) > 1}
+    if not lines:
+        return False
+    names = list(dict.fromkeys(name for name, _ in lines))
+    height = 5 + 0.45 * len(lines)
+    with plotting.figure(plotting.TWO_COLUMNS, height, columns=len(names)) as (figure, axes):
+        for ax, name in zip(axes[0], names, strict=True):
+            for i, (who, points) in enumerate((w, p) for (n, w), p in lines.items() if n == name):
+                style = ("o-", "s--", "^:", "v-.")[i // 10 % 4]
+                ax.plot(*np.transpose(points), style, label=who)
+            ax.set(xscale="log", yscale="log", xlabel=name, ylabel="time (s)")
+            ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2 // len(names))
+        figure.savefig(path, dpi=150)
+    return True
+
+
+def draw_precision(found: Found, path: Path) -> None:
+    """Draw time against error, a panel for the largest size with every contender."""
+    with plotting.figure(plotting.TWO_COLUMNS, 9, columns=2) as (figure, axes):
+        for ax, count in zip(
+            axes[0], sorted({r["at"]["rates"] for r in found["rows"]}), strict=False
+        ):
+            rows = [r for r in found["rows"] if r["at"]["rates"] == count and r["seconds"]]
+            N = max((r["at"]["N"] for r in rows if "QuTiP" in r["who"]), default=0)
+            lines: dict[str, list[tuple[float, float]]] = {}
+            for row in (r for r in rows if r["at"]["N"] == N):
+                who = row["who"].partition(", rtol")[0]
+                lines.setdefault(who, []).append((row["error"], row["seconds"]))
+            for who, points in lines.items():
+                ax.plot(*np.transpose(points), "o-", label=who)
+            ax.set(xscale="log", yscale="log", xlabel="error", ylabel="time (s)")
+            ax.set_title(f"N = {N}, {count} rates")
+            ax.legend()
+        figure.savefig(path, dpi=150)
+
+
+def page(results: dict[str, Found], folder: Path) -> str:
+    """Return the page of all results of a device, its pictures written beside it."""
+    parts = []
+    for case, found in results.items():
+        parts += [f"## {found['title']}", made(found), f"Error: {found['error']}."]
+        if draw(found, folder / f"{case}.png"):
+            parts.append(f"![{case}]({folder.name}/{case}.png)")
+        if case == "evolution":
+            draw_precision(found, folder / "precision.png")
+            parts.append(f"![work and precision]({folder.name}/precision.png)")
+        parts.append(table(found))
+    return "\n\n".join(parts)
+
+
+def comparisons(results: dict[str, Found]) -> Iterator[tuple[str, Found, Found]]:
+    """Yield what the short table compares: the task, a row of qbjax and one of the best peer."""
+    tasks = {
+        "steady_unique": "unique steady state, N = {N}",
+        "evolution": "charging curves, N = {N}, {rates} rates",
+        "paper_sweep": "charging times of Figs. 6 and 7, {points} points",
+        "many_points": "sweep, {points} points",
+        "optimum": "best dephasing rate, N = {N}",
+    }
+    for case, task in tasks.items():
+        rows = [row for row in results.get(case, {"rows": []})["rows"] if row["seconds"]]
+        for at in {str(row["at"]): row["at"] for row in rows}.values():
+            here = [row for row in rows if row["at"] == at]
+            ours = [row for row in here if row["who"].startswith("qbjax")]
+            theirs = [row for row in here if not row["who"].startswith("qbjax")]
+            # At equal measured error: a peer counts with at most a hundred times the error.
+            best = min(ours, key=lambda row: row["seconds"], default=None)
+            if best is None or not theirs:
+                continue
+            allowed = max(100 * (best["error"] or 0.0), 1e-6)
+            good = [row for row in theirs if (row["error"] or 0.0) <= allowed]
+            yield task.format(**at), best, min(good or theirs, key=lambda row: row["seconds"])
+
+
+def short_table(results: dict[str, Found]) -> str:
+    """Return the table for the project's README."""
+    lines = ["| task | qbjax | best peer | ratio |", "| --- | --- | --- | --- |"]
+    for task, ours, theirs in comparisons(results):
+        ratio = theirs["seconds"] / ours["seconds"]
+        won = f"{ratio:.3g}" if ratio >= 1 else f"{ratio:.2g} (slower)"
+        cells = [f"{row['who']}: {seconds(row['seconds'])}" for row in (ours, theirs)]
+        lines.append(f"| {task} | {cells[0]} | {cells[1]} | {won} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Write the page and the short table."""
+    pages = ["# Results\n\nMade by `python -m benchmarks.report` from the JSON files beside it."]
+    for folder in sorted(path for path in RESULTS.iterdir() if path.is_dir()):
+        pages += [f"# {folder.name.upper()}", page(load(folder), folder)]
+    (RESULTS / "README.md").write_text("\n\n".join(pages) + "\n")
+    before, _, rest = README.read_text().partition(MARKS[0])
+    _, _, after = rest.partition(MARKS[1])
+    short = short_table(load(RESULTS / "cpu"))
+    README.write_text(f"{before}{MARKS[0]}\n{short}\n{MARKS[1]}{after}")
+
+
+if __name__ == "__main__":
+    main()
