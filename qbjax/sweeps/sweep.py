@@ -59,7 +59,8 @@ def sweep(
         "gamma_C_star_<definition>" and "tau_star_<definition>", which have no dimension gamma_C.
         Derivatives: `qbjax.grad_of`. Functions of (model, steady state, trajectory) that return a
         number, or an array of the same shape at every padded size of N, by JAX operations (no `if`
-        on values); the status is that of what they look at. A model that depends on time has no steady state.
+        on values); the status is that of what they look at. A model that depends on time has no
+        steady state.
     combine
         "product", every combination of values; "zip", the values one by one, along a dimension
         "point".

@@ -1,0 +1,92 @@
+"""The benchmarks' own rules: what a contest notes, and that the tables are those of the files."""
+
+import json
+import math
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import qbjax as qb
+
+# They are no part of what is installed. Last, so that qbjax is what is installed.
+sys.path.append(str(Path(__file__).parents[1]))
+
+from benchmarks import __main__ as cases
+from benchmarks import compare, correctness, measure, report
+
+
+def test_the_readmes_table_is_that_of_the_results():
+    text = report.README.read_text()
+    between = text.partition(report.MARKS[0])[2].partition(report.MARKS[1])[0]
+    results = report.load(report.RESULTS / "cpu")
+    assert set(results) == set(cases.CASES)
+    assert between.strip() == report.short_table(results)
+    page = (report.RESULTS / "README.md").read_text()
+    for found in results.values():
+        assert report.table(found) in page
+        assert not found["made"]["smoke"]
+        assert found["made"]["versions"]["qbjax"]
+        assert found["made"]["commit"]
+
+
+def test_a_contest_takes_turns_and_notes_who_fails(monkeypatch):
+    calls = []
+
+    def good():
+        calls.append("good")
+        return 2.0
+
+    def bad():
+        raise ValueError("no answer\nat all")
+
+    def slow():
+        calls.append("slow")
+        return 3.0
+
+    ticks = iter(range(0, 1000))
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: float(next(ticks)))
+    contest = measure.Contest(3)
+    rows = contest.rows({"N": 1}, {"good": good, "bad": bad, "slow": slow}, lambda x: x - 2)
+    assert calls == ["good", "slow"] * 4
+    assert [row.error for row in rows] == [0.0, None, 1.0]
+    assert (rows[0].seconds, rows[0].low, rows[0].high, rows[0].runs) == (1.0, 1.0, 1.0, 3)
+    assert rows[1].note == "ValueError: no answer"
+    assert [row.who for row in contest.rows({"N": 2}, {"bad": bad}, abs)] == []
+
+
+def test_what_takes_too_long_is_run_once(monkeypatch):
+    monkeypatch.setattr(measure, "LIMIT", 0.0)
+    contest = measure.Contest(3)
+    (row,) = contest.rows({"N": 1}, {"any": time.monotonic}, lambda x: 0.0)
+    assert row.runs == 1
+    assert contest.out == {"any"}
+
+
+def test_only_peers_of_like_error_are_compared():
+    def row(who, seconds, error):
+        return {"who": who, "at": {"N": 8}, "seconds": seconds, "error": error}
+
+    rows = [row("qbjax", 1.0, 1e-9), row("quick", 0.1, 1e-3), row("right", 5.0, 1e-8)]
+    table = report.short_table({"optimum": {"rows": rows}})
+    assert "| qbjax: 1 s | right: 5 s | 5 |" in table
+    rows[2]["seconds"] = 0.5
+    assert "0.5 (slower)" in report.short_table({"optimum": {"rows": rows}})
+
+
+def test_the_change_between_two_results(tmp_path):
+    row = {"who": "qbjax", "at": {"N": 8}, "seconds": 1.0, "error": 1e-9}
+    for name, seconds in (("old", 1.0), ("new", 2.0), ("none", None)):
+        (tmp_path / name).write_text(json.dumps({"rows": [row | {"seconds": seconds}]}))
+    (line,) = compare.changes(tmp_path / "old", tmp_path / "new")
+    assert line == "qbjax {'N': 8}: 1 s -> 2 s, 2.00 times, error 1.0e-09 -> 1.0e-09"
+    assert compare.changes(tmp_path / "old", tmp_path / "none") == [
+        "qbjax {'N': 8}: 1 s -> no time"
+    ]
+
+
+@pytest.mark.parametrize(("N", "F"), [(1, 0.5), (2, 2.0), (5, 0.3)])
+def test_the_reference_of_the_correctness_table(N, F):
+    ratio = float(qb.steady_state(qb.StarBattery(N=N, F=F)).ratio)
+    assert math.isclose(correctness.exact_ratio(N, F), ratio, rel_tol=1e-12)
