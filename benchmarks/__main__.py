@@ -55,7 +55,9 @@ def run(case: str, smoke: bool, out: Path) -> None:
     made = {"script": f"benchmarks/{case}.py", "smoke": smoke, **measure.made_with()}
     found = {"title": module.TITLE, "error": module.ERROR, "made": made, "rows": rows}
     out.mkdir(parents=True, exist_ok=True)
-    (out / f"{case}.json").write_text(json.dumps(found, indent=1) + "\n")
+    (out / f"{case}.json").write_text(
+        json.dumps(found, indent=1, default=lambda value: value.item()) + "\n"
+    )
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ def rows(smoke: bool) -> Iterator[Row]:
     rounds = 1 if smoke else 5
 
     def cut(sizes: tuple[int, ...]) -> tuple[int, ...]:
-        return (2, 4) if smoke else sizes
+        return (2,) if smoke else sizes
 
     for found in series("N", cut((64, 128, 256, 512, 1024)), exact, 3.0, rounds):
         found[0].more["GB"] = peak("exact", N=found[0].at["N"], F=0.5)
