@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import importlib
 import json
+import math
 import os
 from pathlib import Path
 
@@ -50,6 +51,9 @@ def run(case: str, smoke: bool, out: Path) -> None:
     for row in module.rows(smoke):
         said = f"{row.seconds:.3g} s" if row.seconds is not None else "no time"
         error = "" if row.error is None else f", error {row.error:.1e}"
+        if row.error is not None and not math.isfinite(row.error):
+            # JSON has no such number.
+            row.error, row.note = None, row.note or "its error is no number"
         print(f"  {row.at} {row.who}: {said}{error} {row.note}", flush=True)
         rows.append(dataclasses.asdict(row))
     made = {"script": f"benchmarks/{case}.py", "smoke": smoke, **measure.made_with()}

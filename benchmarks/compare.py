@@ -23,7 +23,7 @@ def changes(old: Path, new: Path) -> list[str]:
             said = ["no time" if time is None else f"{time:.3g} s" for time in times]
             lines.append(f"{key}: {said[0]} -> {said[1]}")
             continue
-        said = f"{times[0]:.3g} s -> {times[1]:.3g} s, {times[1] / times[0]:.2f} times"
+        said = f"{times[0]:.3g} s -> {times[1]:.3g} s, {times[1] / max(times[0], 1e-12):.2f} times"
         if None not in errors:
             said += f", error {errors[0]:.1e} -> {errors[1]:.1e}"
         lines.append(f"{key}: {said}")
@@ -36,6 +36,9 @@ def main() -> None:
     parser.add_argument("old", type=Path)
     parser.add_argument("new", type=Path)
     given = parser.parse_args()
+    for path in (given.old, given.new):
+        made = json.loads(path.read_text())["made"]
+        print(f"{path}: {made['date']}, commit {made['commit']}, {made['processor']}")
     print("\n".join(changes(given.old, given.new)))
 
 

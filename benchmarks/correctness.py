@@ -2,7 +2,8 @@
 
 The exact energy is N/2, and the exact state comes from its closed form in 50 digits. The error is
 the larger one of |E - N/2| / N and of the difference in ergotropy over energy. A matrix with an
-eigenvalue well below zero is no state, whatever its residual.
+eigenvalue well below zero is no state, whatever its residual. Times include the figures of the
+states; this case is not about them.
 """
 
 from collections.abc import Iterator
@@ -48,18 +49,26 @@ def contenders(N: int, F: float) -> dict[str, Any]:
         return lambda: charging.figures(qutip.steadystate(charging.H, charging.jumps, **how))
 
     def evolved(until: float) -> dict[str, float]:
-        options = {"nsteps": 10_000_000, "rtol": 1e-8, "atol": 1e-10}
-        done = qutip.mesolve(
-            charging.H, charging.start, [0, until], charging.jumps, options=options
-        )
+        options = {"method": "tsit5", "nsteps": 10_000_000, "rtol": 1e-8, "atol": 1e-10}
+        H, jumps = charging.H.to("dia"), [jump.to("dia") for jump in charging.jumps]
+        done = qutip.mesolve(H, charging.start, [0, until], jumps, options=options)
         return charging.figures(done.states[-1])
+
+    def diagonalised(until: float) -> Any:
+        done = qutip.mesolve(
+            charging.H, charging.start, [0, until], charging.jumps, options={"method": "diag"}
+        )
+        return done.states[-1]
 
     def by_dynamiqs(until: float) -> dict[str, float]:
         import dynamiqs as dq
 
         dq.set_precision("double")
-        operators = [dq.asqarray(x.full(), dims=(2, N + 1)) for x in (charging.H, *charging.jumps)]
-        start = dq.asqarray(charging.start.full(), dims=(2, N + 1))
+        dims = (2, N + 1)
+        operators = [
+            dq.asqarray(x.full(), dims=dims, layout=dq.dia) for x in (charging.H, *charging.jumps)
+        ]
+        start = dq.asqarray(charging.start.full(), dims=dims)
         method = dq.method.Tsit5(rtol=1e-8, atol=1e-10)
         done = dq.mesolve(
             operators[0], operators[1:], start, [0.0, until], method=method, progress_meter=False
@@ -77,10 +86,15 @@ def contenders(N: int, F: float) -> dict[str, Any]:
     return {
         "QuTiP steadystate direct": by_qutip(method="direct"),
         "QuTiP steadystate direct, dense": by_qutip(method="direct", sparse=False),
+        "QuTiP steadystate direct, gmres": by_qutip(method="direct", solver="gmres"),
+        "QuTiP steadystate direct, lstsq": by_qutip(
+            method="direct", sparse=False, solver="lstsq", use_rcm=False
+        ),
         "QuTiP steadystate eigen": by_qutip(method="eigen"),
         "QuTiP steadystate svd": by_qutip(method="svd"),
         "QuTiP steadystate power": by_qutip(method="power"),
-        "QuTiP steadystate propagator": by_qutip(method="propagator"),
+        "QuTiP steadystate propagator": by_qutip(method="propagator", rho=charging.start),
+        "QuTiP mesolve, diagonalised, to t = 1e12": lambda: charging.figures(diagonalised(1e12)),
         "QuTiP mesolve to t = 1000": lambda: evolved(1000.0),
         "dynamiqs mesolve to t = 1000": lambda: by_dynamiqs(1000.0),
         "QuTiP's Liouvillian, resolvent": lambda: charging.figures(charging.resolvent(1e-9)),
@@ -100,11 +114,20 @@ def rows(smoke: bool) -> Iterator[Row]:
                 parts = abs(found["energy"] - N / 2) / N, abs(found["ratio"] - ratio)
                 return float(np.max(parts))
 
+            time = float(qb.steady_state(qb.StarBattery(N=N, F=F)).relaxation_time)
             for row in Contest(1).rows({"N": N, "F": F}, contenders(N, F), error, dict):
-                if row.more.get("status", "OK") != "OK":
-                    row.note = f"says {row.more['status']}"
-                elif row.more.get("smallest eigenvalue", 0) < -1e-6:
-                    row.note = "no state: an eigenvalue below zero"
-                elif row.error is not None and row.error > 1e-6:
-                    row.note = "a state, but a wrong one"
+                row.note = row.note or judged(row, time)
                 yield row
+
+
+def judged(row: Row, relaxation_time: float) -> str:
+    """Say what is wrong with an answer."""
+    if row.more.get("status", "OK") != "OK":
+        return f"says {row.more['status']}"
+    if row.more["smallest eigenvalue"] < -1e-6:
+        return "no state: an eigenvalue below zero"
+    if row.error is not None and row.error <= 1e-6:
+        return ""
+    if "t = 1000" in row.who and relaxation_time > 50:
+        return f"not settled yet: the relaxation time is {relaxation_time:.2g}"
+    return "a state, but another one"

@@ -34,7 +34,7 @@ def contenders(N: int, rates: np.ndarray, smoke: bool) -> dict[str, Any]:
         for method in ("chebyshev", "dopri8"):
             name = f'qbjax "{method}", rtol {rtol:g}'
             found[name] = functools.partial(by_qbjax, N, rates, method, rtol)
-        for method in ("adams", "tsit5"):
+        for method in ("adams", "tsit5", "vern9"):
             name = f"QuTiP {method}, rtol {rtol:g}"
             found[name] = functools.partial(qutip_energies, charging, rates, TS, method, rtol)
         for method in ("Tsit5", "Dopri8"):

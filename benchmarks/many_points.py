@@ -64,7 +64,7 @@ def solved(N: int, F: float, gamma_C: float) -> tuple[float, float]:
 def evolved(N: int, F: float, gamma_C: float) -> Any:
     """Return the energies of a charging curve."""
     ts = np.linspace(0.0, 100.0, 101)
-    return qutip_energies(Charging(N, F, 1.0), np.array([gamma_C]), ts, "adams", 1e-6)
+    return qutip_energies(Charging(N, F, 1.0), np.array([gamma_C]), ts, "tsit5", 1e-6)
 
 
 def rows(smoke: bool) -> Iterator[Row]:

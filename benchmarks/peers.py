@@ -33,6 +33,21 @@ class Charging:
         self.start = qutip.tensor(qutip.fock_dm(2, 1), qutip.fock_dm(N + 1, N))
 
     @functools.cached_property
+    def _parts(self) -> tuple[Any, Any]:
+        rest = qutip.liouvillian(self.H.to("dia"), [jump.to("dia") for jump in self.losses])
+        return rest, qutip.lindblad_dissipator(self.excited.to("dia"))
+
+    def curve(self, gamma_C: float, ts: np.ndarray, method: str, rtol: float) -> np.ndarray:
+        """Return the energies at a dephasing rate by `qutip.mesolve`; "diag" needs no tolerance."""
+        rest, dephasing = self._parts
+        options: dict[str, Any] = {"method": method}
+        if method != "diag":
+            options |= {"rtol": rtol, "atol": 1e-2 * rtol, "nsteps": 10_000_000}
+        L = rest + gamma_C * dephasing
+        done = qutip.mesolve(L, self.start, ts, e_ops=[self.n], options=options)
+        return np.real(done.expect[0])
+
+    @functools.cached_property
     def liouvillian(self) -> Any:
         """The Liouvillian as a SciPy matrix by columns."""
         return qutip.liouvillian(self.H, self.jumps).data.as_scipy().tocsc()
@@ -68,15 +83,7 @@ def qutip_energies(
     charging: Charging, rates: np.ndarray, ts: np.ndarray, method: str, rtol: float
 ) -> np.ndarray:
     """Return energies over dephasing rates and times, shape (G, T), by `qutip.mesolve`."""
-    rest = qutip.liouvillian(charging.H.to("dia"), [jump.to("dia") for jump in charging.losses])
-    dephasing = qutip.lindblad_dissipator(charging.excited.to("dia"))
-    options = {"method": method, "rtol": rtol, "atol": 1e-2 * rtol, "nsteps": 10_000_000}
-    found = []
-    for rate in rates:
-        L = rest + rate * dephasing
-        done = qutip.mesolve(L, charging.start, ts, e_ops=[charging.n], options=options)
-        found.append(np.real(done.expect[0]))
-    return np.array(found)
+    return np.array([charging.curve(rate, ts, method, rtol) for rate in rates])
 
 
 def dynamiqs_energies(
@@ -84,6 +91,7 @@ def dynamiqs_energies(
 ) -> Any:
     """Return a function from dephasing rates to energies, shape (G, T), by `dynamiqs.mesolve`."""
     import dynamiqs as dq
+    import jax
     import jax.numpy as jnp
 
     dq.set_precision("double")
@@ -97,6 +105,7 @@ def dynamiqs_energies(
     start = dq.asqarray(charging.start.full(), dims=dims)
     solver = getattr(dq.method, method)(rtol=rtol, atol=1e-2 * rtol)
 
+    @jax.jit
     def evolve(scale: Any) -> Any:
         done = dq.mesolve(
             H,

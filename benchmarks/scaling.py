@@ -1,9 +1,10 @@
 """Time and memory against N and against the batch, and the share of what the machine can do.
 
-The exponent is that of the time between a size and the one before, beside the expected one. The
-generator is bound by memory: its share is the time of a copy of its argument over its own. An
-iteration of the iterative solver is bound by products of matrices: its share is the time of the
-eight that it needs over its own.
+The exponent is fitted to the second half of the sizes so far, beside the expected one. The generator
+is bound by memory where a state exceeds the caches: its share is the time of a copy of its argument
+over its own. An iteration of the iterative solver is bound by products of matrices: its share is the
+time of the eight that it needs over its own. Results are awaited where they are. GB are those of the
+host, and of a process of its own with all that it imports.
 """
 
 import subprocess
@@ -45,17 +46,20 @@ Calls = Mapping[str, Callable[[], Any]]
 def series(
     name: str, sizes: tuple[int, ...], make: Callable[[int], Calls], expected: float, rounds: int
 ) -> Iterator[list[Row]]:
-    """Return rows at growing sizes, with the exponents between neighbours."""
-    contest = Contest(rounds)
-    before: dict[str, Row] = {}
+    """Return rows at growing sizes, with the fitted exponents."""
+    contest = Contest(rounds, fetched=False)
+    known: dict[str, list[tuple[float, float]]] = {}
     for size in sizes:
-        found = contest.rows({name: size}, make(size), lambda value: 0.0, _iterations)
+        found = contest.rows({name: size}, make(size), lambda value: None, _iterations)
         for row in found:
-            last = before.get(row.who)
-            if last and last.seconds and row.seconds:
-                grown = np.log(row.seconds / last.seconds) / np.log(size / last.at[name])
-                row.more |= {"exponent": float(grown), "expected": expected}
-            before[row.who] = row
+            if row.seconds is None:
+                continue
+            points = known.setdefault(row.who, [])
+            points.append((size, row.seconds))
+            half = points[len(points) // 2 :] if len(points) > 2 else points
+            if len(half) > 1:
+                slope = np.polyfit(*np.log(np.transpose(half)), 1)[0]
+                row.more |= {"exponent": float(slope), "expected": expected}
         yield found
 
 
@@ -113,7 +117,7 @@ def rows(smoke: bool) -> Iterator[Row]:
         yield from found
     for found in series("batch", cut((16, 64, 256, 1024, 4096)), batch, 1.0, rounds):
         yield from found
-    for found in series("N", cut((32, 64, 128, 256, 512)), generator, 2.0, rounds):
+    for found in series("N", cut((128, 256, 512, 1024, 2048)), generator, 2.0, rounds):
         _share(found, 1.0)
         yield from found
     for found in series("N", cut((32, 64, 128, 256)), iterative, 3.0, min(rounds, 3)):

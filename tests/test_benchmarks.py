@@ -41,6 +41,9 @@ def test_a_contest_takes_turns_and_notes_who_fails(monkeypatch):
     def bad():
         raise ValueError("no answer\nat all")
 
+    def silent():
+        raise MemoryError
+
     def slow():
         calls.append("slow")
         return 3.0
@@ -48,11 +51,13 @@ def test_a_contest_takes_turns_and_notes_who_fails(monkeypatch):
     ticks = iter(range(0, 1000))
     monkeypatch.setattr(measure.time, "perf_counter", lambda: float(next(ticks)))
     contest = measure.Contest(3)
-    rows = contest.rows({"N": 1}, {"good": good, "bad": bad, "slow": slow}, lambda x: x - 2)
+    rows = contest.rows(
+        {"N": 1}, {"good": good, "bad": bad, "slow": slow, "silent": silent}, lambda x: x - 2
+    )
     assert calls == ["good", "slow"] * 4
-    assert [row.error for row in rows] == [0.0, None, 1.0]
+    assert [row.error for row in rows] == [0.0, None, 1.0, None]
     assert (rows[0].seconds, rows[0].low, rows[0].high, rows[0].runs) == (1.0, 1.0, 1.0, 3)
-    assert rows[1].note == "ValueError: no answer"
+    assert [rows[i].note for i in (1, 3)] == ["ValueError: no answer", "MemoryError: no message"]
     assert [row.who for row in contest.rows({"N": 2}, {"bad": bad}, abs)] == []
 
 
@@ -64,15 +69,22 @@ def test_what_takes_too_long_is_run_once(monkeypatch):
     assert contest.out == {"any"}
 
 
-def test_only_peers_of_like_error_are_compared():
+def test_only_what_is_right_is_compared():
     def row(who, seconds, error):
         return {"who": who, "at": {"N": 8}, "seconds": seconds, "error": error}
 
-    rows = [row("qbjax", 1.0, 1e-9), row("quick", 0.1, 1e-3), row("right", 5.0, 1e-8)]
-    table = report.short_table({"optimum": {"rows": rows}})
-    assert "| qbjax: 1 s | right: 5 s | 5 |" in table
-    rows[2]["seconds"] = 0.5
-    assert "0.5 (slower)" in report.short_table({"optimum": {"rows": rows}})
+    def compared(*rows):
+        last = report.short_table({"optimum": {"rows": list(rows)}}).splitlines()[-1]
+        return last.partition("| 0.0001 | ")[2]
+
+    ours, wrong, right = row("qbjax a", 1.0, 1e-9), row("quick", 0.1, 1e-3), row("right", 5.0, 1e-8)
+    assert compared(ours, wrong, right) == "a: 1 s | right: 5 s | 5 |"
+    assert compared(ours, wrong) == "a: 1 s | none |  |"
+    assert compared(ours, row("unmeasured", 0.1, None)) == "a: 1 s | none |  |"
+    assert compared(row("qbjax b", 0.1, 1e-2), right) == "none | right: 5 s |  |"
+    assert compared(row("qbjax b", 0.1, 1e-2), ours, right) == "a: 1 s | right: 5 s | 5 |"
+    assert compared(ours, row("quick", 0.5, 1e-9)) == "a: 1 s | quick: 500 ms | **1/2** |"
+    assert compared(row("qbjax a", None, None), right) == "none | right: 5 s |  |"
 
 
 def test_the_change_between_two_results(tmp_path):
