@@ -1,10 +1,10 @@
 """Time and memory against N and against the batch, and the share of what the machine can do.
 
-The exponent is fitted to the second half of the sizes so far, beside the expected one. The generator
-is bound by memory where a state exceeds the caches: its share is the time of a copy of its argument
-over its own. An iteration of the iterative solver is bound by products of matrices: its share is the
-time of the eight that it needs over its own. Results are awaited where they are. GB are those of the
-host, and of a process of its own with all that it imports.
+The exponent is fitted to the second half of the sizes so far, beside the expected one. The
+generator is bound by memory where a state exceeds the caches: its share is the time of a copy of
+its argument over its own. An iteration of the iterative solver is bound by products of matrices:
+its share is the time of the eight that it needs over its own. Results are awaited where they are.
+GB are those of the host, and of a process of its own with all that it imports.
 """
 
 import subprocess
