@@ -62,7 +62,7 @@ def _jvp(primals: tuple, tangents: tuple) -> tuple[tuple, tuple]:
     eigenvalues, vectors = _differentiable(*primals)
     tangent = (tangents[0] + tangents[0].conj().T) / 2
     inside = vectors.conj().T @ tangent @ vectors
-    one = jnp.eye(eigenvalues.size)
+    one = jnp.eye(eigenvalues.size, dtype=eigenvalues.dtype)
     # Ones on the diagonal, where there is nothing to divide.
     turned = inside * (1 - one) / (eigenvalues - eigenvalues[:, None] + one)
     return (eigenvalues, vectors), (jnp.diag(inside).real, vectors @ turned)

@@ -227,9 +227,12 @@ class StarBattery(eqx.Module):
 def out_of_range(model: StarBattery) -> jax.Array:
     """Tell which models have numbers that the constructor refuses where it can see them.
 
-    Traced numbers pass the constructor. Shape of the batch.
+    Traced numbers pass the constructor; those of pulses are not looked at. Shape of the batch.
     """
     refused = model.omega_B <= 0
+    for jump in model.jumps:
+        if not is_pulse(jump.rate):
+            refused |= ~jnp.isfinite(jump.rate) | (jnp.asarray(jump.rate) < 0)
     for name, value in vars(model).items():
         if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jnp.floating):
             refused |= ~jnp.isfinite(value)

@@ -288,10 +288,12 @@ def _colour_bar(mesh: "QuadMesh", axes: Any, label: str) -> None:
     from matplotlib.colors import SymLogNorm
 
     bar = axes[0].figure.colorbar(mesh, ax=axes, label=label)
-    if isinstance(mesh.norm, SymLogNorm) and mesh.norm.vmax:
-        ends = np.log10([mesh.norm.linthresh, mesh.norm.vmax])
+    if isinstance(mesh.norm, SymLogNorm):
+        low, high = mesh.norm.vmin or 0.0, mesh.norm.vmax or 0.0
+        ends = np.log10([mesh.norm.linthresh, max(-low, high)])
         decades = 10.0 ** np.unique(np.floor([ends.mean(), ends[1]]))
-        bar.set_ticks([*-decades[::-1], 0.0, *decades])
+        ticks = np.array([*-decades[::-1], 0.0, *decades])
+        bar.set_ticks(ticks[(ticks >= low) & (ticks <= high)])
         bar.minorticks_off()
 
 
@@ -362,8 +364,8 @@ def _panels(found: "DataArray") -> Iterator[Any]:
             ax.set_title(", ".join(held))
         if mesh is not None:
             _colour_bar(mesh, list(axes[0]), _label(found))
-        ends = [ax.get_ylim() for ax in axes[0]]
-        for ax in axes[0]:
+        ends = [ax.get_ylim() for ax in axes[0] if not ax.texts]
+        for ax in axes[0] if ends else ():
             ax.set_ylim(np.min(ends), np.max(ends))
         yield made
 

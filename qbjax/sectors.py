@@ -276,9 +276,29 @@ def propagator(
         ],
         -2,
     )
-    # Repeated squaring of a contraction adds up rounding to eps |generator| t, no more.
-    exponential = jax.scipy.linalg.expm(generator * t, max_squarings=64)
-    return jnp.moveaxis(exponential, (-2, -1), (0, 1))
+    return jnp.moveaxis(_exponential(generator * t), (-2, -1), (0, 1))
+
+
+# For a norm of at most 1 the Taylor series ends below rounding. Up to this power of 2 squared.
+_ORDER, _SQUARINGS = 18, 64
+
+
+def _exponential(matrix: jax.Array) -> jax.Array:
+    """Return exp of small matrices, shape (..., n, n), by products alone: see `qbjax.linalg`.
+
+    Repeated squaring of a contraction adds up rounding to eps |matrix|, no more.
+    """
+    norm = jnp.max(jnp.sum(jnp.abs(jax.lax.stop_gradient(matrix)), -1), -1)[..., None, None]
+    squarings = jnp.clip(jnp.ceil(jnp.log2(jnp.maximum(norm, 1.0))), 0, _SQUARINGS)
+    scaled, one = matrix * 2.0**-squarings, jnp.eye(matrix.shape[-1], dtype=matrix.dtype)
+    found = jnp.broadcast_to(one, matrix.shape)
+    for order in range(_ORDER, 0, -1):
+        found = one + scaled @ found / order
+
+    def square(i: jax.Array, x: jax.Array) -> jax.Array:
+        return jnp.where(i < squarings, x @ x, x)
+
+    return jax.lax.fori_loop(0, _SQUARINGS, square, found)
 
 
 def _resonant_propagator(

@@ -5,6 +5,8 @@ import io
 import itertools
 import json
 import math
+import os
+import subprocess
 import sys
 from collections import Counter
 
@@ -179,6 +181,15 @@ def test_a_summary_of_one_number():
     assert summary(found).startswith("tau_star_decay_rate: 1 of 1 NO_DRIVE\n")
 
 
+def test_numbers_that_are_fixed_are_kept_apart():
+    drives = (0.5, 0.5000000001)
+    found = [
+        sweep(functools.partial(qb.StarBattery, 2, jnp.asarray(F)), {"gamma_C": [1.0]}, "ergotropy")
+        for F in drives
+    ]
+    assert found[0].ergotropy[0] != found[1].ergotropy[0]
+
+
 def test_points_out_of_range_between_the_ends_have_no_numbers():
     def model(a, b):
         return qb.StarBattery(N=2, F=0.5, omega_B=a - b, gamma_C=a + b)
@@ -194,7 +205,15 @@ def test_gamma_C_may_set_more_than_the_dephasing():
     def model(gamma_C):
         return qb.StarBattery(N=2, F=0.5 * gamma_C, gamma_C=gamma_C)
 
-    found = sweep(model, {"gamma_C": [1.0, 2.0]}, ("ergotropy", "tau_star_decay_rate"))
+    names = ("ergotropy", "tau_star_decay_rate")
+    # At F = 0 the drive does not tell.
+    both = sweep(
+        lambda F, gamma_C: qb.StarBattery(N=2, F=F * gamma_C, gamma_C=gamma_C),
+        {"F": [0.0, 0.5], "gamma_C": [1.0, 2.0]},
+        names,
+    )
+    found = sweep(model, {"gamma_C": [1.0, 2.0]}, names)
+    np.testing.assert_array_equal(both.tau_star_decay_rate[1], found.tau_star_decay_rate)
     for i, gamma_C in enumerate((1.0, 2.0)):
         best = qb.optimal_dephasing(model(gamma_C), "decay_rate")
         np.testing.assert_allclose(found.tau_star_decay_rate[i], best.tau, rtol=1e-11)
@@ -520,14 +539,85 @@ def without_source(factor):
     return made["scaled"]
 
 
-@pytest.mark.parametrize(
-    "make",
-    [by_default, by_helper, by_table, without_source, lambda factor: Scaled(factor).scaled],
-    ids=["default", "helper", "table", "no source", "method"],
-)
+def by_wrapper(factor):
+    @functools.wraps(energy_at_ts)
+    def scaled(model, steady, trajectory):
+        return factor * energy_at_ts(model, steady, trajectory)
+
+    return scaled
+
+
+def by_mapping(factor):
+    scaled = jax.vmap(energy_at_ts, in_axes=(None, None, int(factor)))
+    scaled.__name__ = "scaled"
+    return scaled
+
+
+def by_compiling(factor):
+    return jax.jit(by_default(factor))
+
+
+class Constants:
+    """What a function refers to, without a dictionary."""
+
+    __slots__ = ("factor",)
+
+    def __init__(self, factor):
+        self.factor = factor
+
+
+def by_slots(factor):
+    constants = Constants(factor)
+
+    def scaled(model, steady, trajectory):
+        return constants.factor * steady.energy
+
+    return scaled
+
+
+MAKERS = {
+    "default": by_default,
+    "helper": by_helper,
+    "table": by_table,
+    "no source": without_source,
+    "method": lambda factor: Scaled(factor).scaled,
+    "wrapper": by_wrapper,
+    "mapping": by_mapping,
+    "compiled": by_compiling,
+    "slots": by_slots,
+}
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 def test_functions_are_told_apart_by_all_that_they_refer_to(make):
     one, same, other = (observable(make(factor)).source for factor in (2.0, 2.0, 3.0))
     assert one == same != other
+
+
+def test_fingerprints_are_the_same_in_every_process():
+    code = "from qbjax.sweeps.provenance import text; print(text({'b', 'a', 'c', 'd'}))"
+    said = set()
+    for seed in ("1", "2", "3"):
+        environment = os.environ | {"PYTHONHASHSEED": seed}
+        command = [sys.executable, "-c", code]
+        said.add(subprocess.run(command, env=environment, capture_output=True, text=True).stdout)
+    assert said == {"{a, b, c, d}\n"}
+
+
+def test_names_of_attributes_are_no_globals(monkeypatch):
+    before = observable(energy_at_ts).source
+    monkeypatch.setitem(globals(), "energy", 3.0)
+    assert observable(energy_at_ts).source == before
+
+
+@jax.jit
+def compiled(model, steady, trajectory):
+    return 2 * steady.energy
+
+
+def test_a_compiled_function_is_a_function():
+    found = sweep(ONE, {"F": [0.5]}, (compiled, "energy"))
+    assert found.compiled[0] == 2 * found.energy[0]
 
 
 def test_models_are_told_apart_by_the_functions_in_them(tmp_path):
@@ -773,6 +863,21 @@ def test_scales():
         assert [plotting._scale(np.array(each))[0] for each in examples] == [name] * len(examples)
     signed = np.array([-1e9, -1.0, 0.0, 2.0, np.nan, 1e5, 1.0])
     assert plotting._scale(signed) == ("symlog", {"linthresh": 2.0})
+
+
+@pytest.mark.parametrize("low", [-1e4, -1.0, 0.0])
+def test_maps_of_any_sign(low):
+    values = np.array([[low, 1e-3 * low, 1e-4 * low], [low / 2, 1e-2 * low, 1e5 * (low > -1e4)]])
+    coords = {"x": [1.0, 2.0], "y": [3.0, 1.0, 2.0]}
+    found = xarray.DataArray(values, coords, name="slope")
+    with qb.plot.figure(8.6, 6) as (made, axes):
+        mesh = qb.plot.heatmap(axes[0, 0], found, ("y", "x"))
+        made.canvas.draw()
+        np.testing.assert_array_equal(mesh.get_array(), found.sortby("y"))
+        ends = (-1e5, 1e5) if low == -1.0 else (values.min(), values.max())
+        assert mesh.get_clim() == ends
+        ticks = made.axes[1].get_yticks()
+        assert ticks.min() >= ends[0] or low != -1e4
 
 
 def test_the_command_line(tmp_path, capsys, monkeypatch):

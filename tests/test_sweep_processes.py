@@ -19,6 +19,7 @@ pytestmark = pytest.mark.slow
 
 GRID = {"N": [1, 2, 5], "F": [0.3, 2.0], "gamma_C": [0.05, 0.4, 3.0, 7.0, 40.0]}
 NAMES = ("energy", "ergotropy", "tau_decay_rate", "tau_star_decay_rate", "tau_settling")
+DETUNED = {"N": [3], "F": [0.8, 1.0], "gamma_C": [0.4, 3.0, 9.0, 20.0]}
 LEAKY = {"N": [1, 2], "gamma_C": [0.4, 3.0, 9.0], "kappa": [0.1]}
 
 SCRIPT = """
@@ -81,6 +82,7 @@ def test_two_devices_give_the_numbers_of_one(tmp_path):
         (str(tmp_path / "exact.zarr"), {}, GRID, NAMES),
         (str(tmp_path / "long.zarr"), {"N": 3, "F": 0.5}, {"gamma_C": GRID["gamma_C"]}, NAMES[:4]),
         (str(tmp_path / "leaky.zarr"), {"F": 0.5}, LEAKY, NAMES[:2]),
+        (str(tmp_path / "detuned.zarr"), {"omega_C": 1.3}, DETUNED, ("tau_settling", "energy")),
     ]
     devices = "--xla_force_host_platform_device_count=2"
     assert finish(start({"sweeps": sweeps}, XLA_FLAGS=devices))[:2] == [2, 1]

@@ -126,13 +126,24 @@ class Job:
         return set(self.methods.values())
 
     def _gamma_C_is_alone(self) -> bool:
-        """Tell whether the axis gamma_C varies the dephasing rate and nothing else of the model."""
+        """Tell whether the axis gamma_C varies the dephasing rate and nothing else of the model.
+
+        That is looked at in the middle and at the ends of the axes.
+        """
         if "gamma_C" not in self.names:
             return False
-        given, values = _first(self.grid) | _padded(self.grid), self.grid.values["gamma_C"]
-        low, high = (self.build(**given | {"gamma_C": x}) for x in (values.min(), values.max()))
-        moved = eqx.tree_at(lambda model: model.gamma_C, low, high.gamma_C)
-        return bool(eqx.tree_equal(moved, high))
+        first, values = _first(self.grid) | _padded(self.grid), self.grid.values["gamma_C"]
+        low, *others = np.unique([values.min(), np.median(values), values.max()])
+        for name, along in self.grid.values.items():
+            for extreme in (along.min(), along.max()):
+                given = first | {name: extreme}
+                model = self.build(**given | {"gamma_C": low})
+                for other in others:
+                    moved = self.build(**given | {"gamma_C": other})
+                    same = eqx.tree_at(lambda model: model.gamma_C, model, moved.gamma_C)
+                    if not eqx.tree_equal(same, moved):
+                        return False
+        return True
 
 
 def _first(grid: Grid) -> dict[str, Any]:

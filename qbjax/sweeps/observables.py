@@ -165,11 +165,15 @@ def _own(function: Callable[..., Any]) -> Observable:
     require(name.isidentifier(), "observables", "functions with a name (def, not lambda)", function)
     require(name not in NAMED, "observables", "functions of other names than qbjax's own", name)
 
+    # A compiled function takes no more than arrays: a sweep compiles it itself.
+    given: Any = function
+    inner = given.__wrapped__ if isinstance(function, jax.stages.Wrapped) else given
+
     def measure(solved: Solved) -> Measured:
         used: dict[str, Any] = {}
         while True:
             try:
-                value = _value(function, solved.model, used)
+                value = _value(inner, solved.model, used)
                 break
             except _Needed as needed:
                 used[needed.what] = _made(solved, needed.what)
@@ -189,7 +193,7 @@ def _own(function: Callable[..., Any]) -> Observable:
     return Observable(name, "", long_name, measure, source=fingerprint(function))
 
 
-class _Needed(Exception):  # noqa: N818 - it is no error
+class _Needed(BaseException):
     """A function looks at a solution that it has not been given yet."""
 
     def __init__(self, what: str):
@@ -203,6 +207,8 @@ class _NotYet:
         self._what = what
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
         raise _Needed(self._what)
 
 
@@ -217,7 +223,7 @@ def _value(function: Callable[..., Any], model: StarBattery, used: dict[str, Any
         each = eqx.filter_vmap(each)
     try:
         return each(model, used)
-    except (_Needed, ArgumentError):
+    except ArgumentError:
         raise
     except Exception as error:
         first = str(error).strip().partition("\n")[0]

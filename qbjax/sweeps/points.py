@@ -70,10 +70,11 @@ class Question:
     @property
     def is_plain(self) -> bool:
         """Whether it is all told by `str`: no functions, and numbers for what is fixed."""
-        build = self.build
-        given = build.keywords if isinstance(build, functools.partial) else {}
-        function = build.func if isinstance(build, functools.partial) else build
-        numbers = all(isinstance(x, int | float | np.number) for x in given.values())
+        build: Any = self.build
+        partial = isinstance(build, functools.partial)
+        function = build.func if partial else build
+        given = [*build.args, *build.keywords.values()] if partial else []
+        numbers = all(isinstance(x, int | float | np.number) for x in given)
         named = not any(each.source for each in self.wanted)
         return function is StarBattery and numbers and named and self.ts is None
 

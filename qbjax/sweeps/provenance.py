@@ -1,5 +1,6 @@
 """What a sweep was made of and with: told in text that is the same in every process."""
 
+import dis
 import functools
 import hashlib
 import inspect
@@ -33,10 +34,9 @@ def fingerprint(function: Callable[..., Any]) -> str:
 def text(value: Any, above: tuple[Any, ...] = ()) -> str:
     """Return a value in full: of functions the source, the defaults, and what they refer to.
 
-    What belongs to an installed library goes by name. `above` are the values that this one is part
-    of, which it may refer to in turn.
+    What belongs to an installed library goes by name, but for what its functions carry along.
+    `above` are the values that this one is part of, which it may refer to in turn.
     """
-    value = inspect.unwrap(value) if callable(value) else value
     if any(value is each for each in above):
         return "..."
     part = functools.partial(text, above=(*above, value))
@@ -48,25 +48,58 @@ def text(value: Any, above: tuple[Any, ...] = ()) -> str:
         return str(numbers.tolist() if short else (numbers.shape, _digest(numbers.tobytes())))
     if isinstance(value, dict):
         return "{" + ", ".join(sorted(f"{key}={part(each)}" for key, each in value.items())) + "}"
+    if isinstance(value, set | frozenset):
+        return "{" + ", ".join(sorted(map(part, value))) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(part, value)) + "]"
-    if isinstance(value, functools.partial):
-        return part([value.func, value.args, value.keywords])
-    if inspect.ismethod(value):
-        return part([value.__func__, value.__self__])
     if inspect.ismodule(value):
-        return value.__name__
-    if inspect.isroutine(value) or inspect.isclass(value):
-        return value.__qualname__ if _is_installed(value) else part(_contents(value))
-    if _is_installed(type(value)) and not hasattr(value, "__dataclass_fields__"):
-        return f"{type(value).__qualname__} {_pickled(value)}"
-    return f"{part(type(value))} {part(vars(value))}"
+        return _module(value)
+    if inspect.isroutine(value) or inspect.isclass(value) or callable(value):
+        return part(_contents(value))
+    return part(_held(value))
+
+
+def _module(module: Any) -> str:
+    """Return the name of a module, and what is in its file if it belongs to no library."""
+    file = getattr(module, "__file__", None)
+    if file is None or file.startswith(_LIBRARIES):
+        return module.__name__
+    return f"{module.__name__} {_digest(Path(file).read_bytes())}"
+
+
+def _contents(value: Any) -> list[Any]:
+    """Return what makes something that can be called."""
+    if isinstance(value, functools.partial):
+        return [value.func, value.args, value.keywords]
+    if inspect.ismethod(value):
+        return [value.__func__, value.__self__]
+    if inspect.isfunction(value):
+        own = value.__qualname__ if _is_installed(value) else _source(value)
+        carried = {} if _is_installed(value) else _globals(value)
+        return [own, value.__defaults__, value.__kwdefaults__, carried, _closure(value)]
+    if inspect.isclass(value):
+        if _is_installed(value):
+            return [value.__qualname__]
+        return [_source(value), {k: x for k, x in vars(value).items() if inspect.isfunction(x)}]
+    # What jax.jit and functools.cache make.
+    if hasattr(value, "__wrapped__"):
+        return [type(value).__qualname__, value.__wrapped__]
+    return [value.__qualname__] if inspect.isroutine(value) else _held(value)
+
+
+def _held(value: Any) -> list[Any]:
+    """Return the class of an object, and what it holds."""
+    simple = _is_installed(type(value)) and not hasattr(value, "__dataclass_fields__")
+    if simple or not hasattr(value, "__dict__"):
+        return [type(value).__qualname__, _pickled(value)]
+    return [type(value), vars(value)]
 
 
 def _pickled(value: Any) -> str:
     try:
         return _digest(pickle.dumps(value))
-    except (pickle.PicklingError, TypeError, AttributeError):
+    except Exception:
+        # There is no end to what objects of libraries raise here.
         return ""
 
 
@@ -92,13 +125,6 @@ def _is_installed(value: Any) -> bool:
     return (getattr(module, "__file__", None) or _LIBRARIES[0]).startswith(_LIBRARIES)
 
 
-def _contents(value: Any) -> list[Any]:
-    """Return what makes a function or a class."""
-    if inspect.isclass(value):
-        return [_source(value)]
-    return [_source(value), value.__defaults__, value.__kwdefaults__, _referred(value)]
-
-
 def _source(value: Any) -> str:
     """Return the source of a function or a class; without one, what it compiled to."""
     try:
@@ -110,20 +136,32 @@ def _source(value: Any) -> str:
 def _compiled(code: Any) -> Iterator[Any]:
     yield code.co_code.hex()
     for each in code.co_consts:
-        yield from _compiled(each) if inspect.iscode(each) else [each]
+        yield from _compiled(each) if inspect.iscode(each) else [text(each)]
     yield code.co_names
 
 
-def _referred(function: Any) -> dict[str, Any]:
-    """Return the globals and the variables of outer functions that a function may use."""
-    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-    known = {**function.__globals__, **{name: cell.cell_contents for name, cell in cells}}
-    names = {*function.__code__.co_freevars, *_names(function.__code__)}
-    return {name: known[name] for name in sorted(names & known.keys())}
+def _closure(function: Any) -> dict[str, Any]:
+    """Return the variables of outer functions that a function uses."""
+    found = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            found[name] = cell.cell_contents
+        except ValueError:
+            # Not assigned yet.
+            continue
+    return found
+
+
+def _globals(function: Any) -> dict[str, Any]:
+    """Return the globals that a function uses, with those of functions inside it."""
+    known = function.__globals__
+    return {name: known[name] for name in sorted(set(_names(function.__code__)) & known.keys())}
 
 
 def _names(code: Any) -> Iterator[str]:
-    yield from code.co_names
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            yield instruction.argval
     for each in filter(inspect.iscode, code.co_consts):
         yield from _names(each)
 

@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -124,9 +125,9 @@ def sweep(
     else:
         run, kept = _in_store(job, store, overwrite, chunk_size)
     computed = _finish(run, kept, shown)
-    if jax.process_index() == 0 and (computed or not kept.signed):
-        kept.sign(made_with | {"wall_time": time.perf_counter() - began})
-    _meet()
+    with _together():
+        if jax.process_index() == 0 and (computed or not kept.signed):
+            kept.sign(made_with | {"wall_time": time.perf_counter() - began})
     found = kept.dataset().set_coords(list(over.values))
     found = found[[name for each in job.wanted for name in (each.name, status_of(each.name))]]
     if shown:
@@ -199,19 +200,16 @@ def _in_memory(job: Job, chunk_size: int | None) -> tuple[Run, Memory]:
 
 def _in_store(job: Job, store: Any, overwrite: bool, chunk_size: int | None) -> tuple[Run, Store]:
     """Return the run, and the store, which process 0 makes; one that is there keeps its chunks."""
-    what, made, error = job.description(), None, None
-    try:
+    what, made = job.description(), None
+    with _together():
         if jax.process_index() == 0:
             path = stores.check_path(store)
             if overwrite or not stores.is_sweep(path):
                 run = Run.of(job, chunk_size)
                 made = run if chunk_size else run.fitting()
                 stores.prepare(path, made.layout, made.shape, what)
-    except Exception as found:
-        error = found
-    _meet(error)
-    kept = Store(Path(store).expanduser(), what)
-    _meet()
+    with _together():
+        kept = Store(Path(store).expanduser(), what)
     return made or Run(job, kept.chunk_shape), kept
 
 
@@ -225,23 +223,24 @@ def _finish(run: Run, kept: Memory | Store, progress: bool) -> bool:
     total = before + sum(map(run.points, mine))
     what = f"sweep on {len(jax.devices())} x {jax.devices()[0].device_kind}"
     options: dict[str, Any] = {"unit": " points", "disable": not progress}
-    error = None
-    with tqdm(total=total, initial=before, desc=what, **options) as bar:
-        try:
-            for number in mine:
-                kept.write(number, run.solve(number))
-                bar.update(run.points(number))
-        except Exception as found:
-            error = found
-    _meet(error)
+    with _together(), tqdm(total=total, initial=before, desc=what, **options) as bar:
+        for number in mine:
+            kept.write(number, run.solve(number))
+            bar.update(run.points(number))
     return bool(mine)
 
 
-def _meet(error: Exception | None = None) -> None:
-    """Wait for the other processes; raise the error of this one, or say that another has one.
+@contextmanager
+def _together() -> Iterator[None]:
+    """Do something and wait for the other processes; if one fails, so do all.
 
     Without this one that fails would leave the others waiting for minutes.
     """
+    error = None
+    try:
+        yield
+    except Exception as found:
+        error = found
     failed = np.asarray(error is not None)
     if jax.process_count() > 1:
         from jax.experimental.multihost_utils import process_allgather
