@@ -16,8 +16,9 @@ from typing import Any
 
 import jax
 
-# What is longer, in seconds, is not run again, nor at a larger size; and is run once more only.
-LIMIT, LONG = 60.0, 10.0
+# Seconds: what takes longer is not run again; only once; and not at the next size, where it would
+# take about a minute.
+LIMIT, LONG, LAST = 60.0, 10.0, 15.0
 
 
 @dataclasses.dataclass
@@ -91,7 +92,6 @@ class Contest:
             if row.first > LIMIT:
                 row.seconds = row.low = row.high = row.first
                 row.runs = 1
-                self.out.add(who)
         fast = [who for who in values if rows[who].runs == 0]
         times: dict[str, list[float]] = {who: [] for who in fast}
         for turn in range(self.rounds):
@@ -102,6 +102,7 @@ class Contest:
             found = rows[who]
             found.seconds, found.runs = statistics.median(times[who]), len(times[who])
             found.low, found.high = min(times[who]), max(times[who])
+        self.out |= {who for who in values if (rows[who].seconds or 0.0) > LAST}
         return list(rows.values())
 
 
