@@ -56,18 +56,21 @@ class Charging:
         """Return the energy of the battery in a state."""
         return float(qutip.expect(self.n, rho))
 
-    def figures(self, rho: Any) -> dict[str, float]:
-        """Return energy, ergotropy over energy, and what tells that a matrix is no state."""
+    def battery(self, rho: Any) -> dict[str, float]:
+        """Return energy, and ergotropy over energy, of the battery in a state."""
         rho = (rho + rho.dag()) / 2
-        battery = rho.ptrace(1).full()
         energy = self.energy(rho)
         # On 2^N states there is one level at 0, and N are at 1.
-        ergotropy = energy - (1 - np.linalg.eigvalsh(battery)[-1])
+        passive = 1 - np.linalg.eigvalsh(rho.ptrace(1).full())[-1]
+        return {"energy": energy, "ratio": float((energy - passive) / energy)}
+
+    def figures(self, rho: Any) -> dict[str, float]:
+        """Return those of the battery, and what tells that a matrix is no steady state."""
         residual = self.liouvillian @ rho.full().ravel(order="F")
+        lowest = np.linalg.eigvalsh(((rho + rho.dag()) / 2).full())[0]
         return {
-            "energy": energy,
-            "ratio": ergotropy / energy,
-            "smallest eigenvalue": float(np.linalg.eigvalsh(rho.full())[0]),
+            **self.battery(rho),
+            "smallest eigenvalue": float(lowest),
             "residual": float(np.abs(residual).max()),
         }
 
