@@ -1,8 +1,8 @@
 """The steady state of the paper's model against N.
 
-`qutip.steadystate` is timed although its answers are no states (see `correctness`). The error is the
-larger one of |E - N/2| / N and of the error of ergotropy over energy, against 50 digits to N = 32
-and against qbjax "exact" above.
+`qutip.steadystate` is timed although its answers are no states (see `correctness`). The error is
+the larger one of |E - N/2| / N and of the error of ergotropy over energy, against 50 digits to
+N = 32 and against qbjax "exact" above.
 """
 
 import functools
