@@ -16,6 +16,9 @@ from qbjax import plotting
 README = Path(__file__).parents[1] / "README.md"
 MARKS = "<!-- benchmarks: made by python -m benchmarks.report -->", "<!-- end -->"
 
+# Cases that are drawn as time against size.
+DRAWN = ("steady_paper", "steady_unique", "scaling")
+
 Found = dict[str, Any]
 
 
@@ -63,8 +66,8 @@ def made(found: Found) -> str:
     return f"`{of['script']}`, {of['date']}, commit {of['commit']}; {where}; {versions}."
 
 
-def draw(found: Found, path: Path) -> bool:
-    """Draw time against size where contenders have several sizes; tell whether they have."""
+def draw(found: Found, path: Path) -> None:
+    """Draw time against size, a panel for every kind of size."""
     lines: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for row in found["rows"]:
         name, size = next(iter(row["at"].items()))
@@ -72,9 +75,6 @@ def draw(found: Found, path: Path) -> bool:
         who = row["who"] + (f" ({rest})" if rest else "")
         if row["seconds"] is not None:
             lines.setdefault((name, who), []).append((size, row["seconds"]))
-    lines = {key: points for key, points in lines.items() if len(points) > 1}
-    if not lines:
-        return False
     names = list(dict.fromkeys(name for name, _ in lines))
     height = 5 + 0.45 * len(lines)
     with plotting.figure(plotting.TWO_COLUMNS, height, columns=len(names)) as (figure, axes):
@@ -85,7 +85,6 @@ def draw(found: Found, path: Path) -> bool:
             ax.set(xscale="log", yscale="log", xlabel=name, ylabel="time (s)")
             ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2 // len(names))
         figure.savefig(path, dpi=150)
-    return True
 
 
 def draw_precision(found: Found, path: Path) -> None:
@@ -113,7 +112,8 @@ def page(results: dict[str, Found], folder: Path) -> str:
     parts = []
     for case, found in results.items():
         parts += [f"## {found['title']}", made(found), f"Error: {found['error']}."]
-        if draw(found, folder / f"{case}.png"):
+        if case in DRAWN:
+            draw(found, folder / f"{case}.png")
             parts.append(f"![{case}]({folder.name}/{case}.png)")
         if case == "evolution":
             draw_precision(found, folder / "precision.png")
