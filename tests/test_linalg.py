@@ -39,11 +39,11 @@ def test_eigenvalues_are_those_of_jax_with_their_derivatives(real):
     np.testing.assert_array_equal(linalg.eigvalsh(batch), found[0])
     ours, theirs = (of_pairs(eigh) for eigh in (linalg.eigh, jnp.linalg.eigh))
     for transform in (jax.grad, jax.jacfwd) if real else (jax.grad,):
-        slopes = [jax.vmap(transform(number))(batch[0]) for number in (ours, theirs)]
+        slopes = [jax.jit(jax.vmap(transform(number)))(batch[0]) for number in (ours, theirs)]
         np.testing.assert_allclose(*slopes, atol=1e-13)
     if real:
         np.testing.assert_allclose(
-            *(jax.hessian(f)(batch[0, 0]) for f in (ours, theirs)), atol=1e-12
+            *(jax.jit(jax.hessian(f))(batch[0, 0]) for f in (ours, theirs)), atol=1e-12
         )
 
 
@@ -88,6 +88,10 @@ CASES = {
 }
 
 
+# They take long to trace.
+LONG = ("direct", "iterative", "times")
+
+
 def batched_calls(function, many):
     """The calls of LAPACK in a program over many, with more than one matrix each."""
     text = jax.jit(jax.vmap(function)).lower(many).as_text()
@@ -103,7 +107,10 @@ def test_batched_calls_are_seen():
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="a GPU takes batches at once")
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in CASES],
+)
 def test_no_solver_hands_a_batch_to_lapack(name):
     # Several batched calls side by side wait for each other for good: see `qbjax.linalg`. The
     # triangular solves of GMRES are one chain, which waits for nothing.

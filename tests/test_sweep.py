@@ -595,13 +595,13 @@ def test_functions_are_told_apart_by_all_that_they_refer_to(make):
 
 
 def test_fingerprints_are_the_same_in_every_process():
-    code = "from qbjax.sweeps.provenance import text; print(text({'b', 'a', 'c', 'd'}))"
+    code = "from qbjax.sweeps.provenance import text; print(text(set('hedgcbaf')))"
     said = set()
-    for seed in ("1", "2", "3"):
+    for seed in ("1", "2"):
         environment = os.environ | {"PYTHONHASHSEED": seed}
         command = [sys.executable, "-c", code]
         said.add(subprocess.run(command, env=environment, capture_output=True, text=True).stdout)
-    assert said == {"{a, b, c, d}\n"}
+    assert said == {"{a, b, c, d, e, f, g, h}\n"}
 
 
 def test_names_of_attributes_are_no_globals(monkeypatch):
