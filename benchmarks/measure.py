@@ -18,7 +18,7 @@ import jax
 
 # Seconds: what takes longer is not run again; only once; and not at the next size, where it would
 # take about a minute.
-LIMIT, LONG, LAST = 60.0, 10.0, 15.0
+LIMIT, LONG, LAST = 60.0, 10.0, 8.0
 
 
 @dataclasses.dataclass
