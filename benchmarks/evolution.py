@@ -47,6 +47,11 @@ def contenders(N: int, rates: np.ndarray, smoke: bool) -> dict[str, Any]:
     return found
 
 
+def largest_error(N: int, checked: np.ndarray, reference: np.ndarray, found: Any) -> float:
+    """Return the largest error of the energies at the rates that are checked, over N."""
+    return float(np.abs(np.asarray(found)[checked] - reference).max() / N)
+
+
 def rows(smoke: bool) -> Iterator[Row]:
     """Return the rows of this case."""
     for count in (2,) if smoke else (1, 32):
@@ -57,8 +62,6 @@ def rows(smoke: bool) -> Iterator[Row]:
             charging = Charging(N, F, 1.0)
             reference = qutip_energies(charging, rates[checked], TS, "tsit5", 1e-12)
 
-            def error(found: Any, N: int = N, reference: Any = reference) -> float:
-                return np.abs(np.asarray(found)[checked] - reference).max() / N  # noqa: B023
-
+            error = functools.partial(largest_error, N, checked, reference)
             at = {"N": N, "rates": count}
             yield from contest.rows(at, contenders(N, rates, smoke), error)

@@ -95,7 +95,7 @@ class Observable(eqx.Module):
     iterated
         Whether it is found step by step: side by side, all points would wait for the slowest.
     source
-        What tells it apart from others of its name, for a function: a fingerprint of its source.
+        What tells it apart from others of its name: a function's fingerprint; "" for qbjax's own.
     """
 
     name: str
