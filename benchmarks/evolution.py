@@ -38,7 +38,7 @@ def contenders(N: int, rates: np.ndarray, smoke: bool) -> dict[str, Any]:
             name = f"QuTiP {method}, rtol {rtol:g}"
             found[name] = functools.partial(qutip_energies, charging, rates, TS, method, rtol)
         for method in ("Tsit5", "Dopri8"):
-            for batched in (True, False) if rates.size > 1 else (False,):
+            for batched in (True, False) if rates.size > 2 else (rates.size > 1,):
                 how = "batched" if batched else "looped"
                 energies = dynamiqs_energies(charging, TS, method, rtol, batched)
                 found[f"dynamiqs {method} {how}, rtol {rtol:g}"] = functools.partial(

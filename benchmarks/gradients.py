@@ -49,6 +49,16 @@ def duration(N: int, definition: str) -> Callable[[jax.Array], jax.Array]:
     return value
 
 
+def best(N: int, definition: str) -> Callable[[jax.Array], jax.Array]:
+    """Return the charging time at the best dephasing rate, which gamma_C does not move."""
+
+    def value(x: jax.Array) -> jax.Array:
+        model = qb.StarBattery(N=N, F=x[0], gamma_C=x[1])
+        return qb.optimal_dephasing(model, definition).tau
+
+    return value
+
+
 def rows(smoke: bool) -> Iterator[Row]:
     """Return the rows of this case."""
     leaky = {"kappa": 0.1, "Gamma_down": 0.02}
@@ -62,6 +72,8 @@ def rows(smoke: bool) -> Iterator[Row]:
         ('charging_time "decay_rate"', N): duration(N, "decay_rate"),
         ('charging_time "integral"', N): duration(N, "integral"),
         ('charging_time "fit"', 2): duration(2, "fit"),
+        ('optimal_dephasing "decay_rate"', N): best(N, "decay_rate"),
+        ('optimal_dephasing "integral"', N): best(N, "integral"),
     }
     for (name, size), value in list(cases.items())[:2] if smoke else cases.items():
         alone, both = jax.jit(value), jax.jit(jax.value_and_grad(value))

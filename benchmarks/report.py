@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.__main__ import CASES, RESULTS
+from benchmarks.cases import CASES, RESULTS
 from qbjax import plotting
 
 README = Path(__file__).parents[1] / "README.md"
@@ -122,6 +122,28 @@ def page(results: dict[str, Found], folder: Path) -> str:
     return "\n\n".join(parts)
 
 
+def crossovers(cpu: dict[str, Found], gpu: dict[str, Found]) -> str:
+    """Return what is slower on the GPU than on the CPU, with the largest size where it is."""
+    lines = ["| case | contender | slower on the GPU up to | CPU | GPU |", "|" + " --- |" * 5]
+    for case in gpu:
+        there = {
+            (row["who"], str(row["at"])): row["seconds"]
+            for row in cpu.get(case, {"rows": []})["rows"]
+            if row["seconds"]
+        }
+        slower = {}
+        for row in gpu[case]["rows"]:
+            here = there.get((row["who"], str(row["at"])))
+            if here and row["seconds"] and row["seconds"] > here:
+                # Sizes grow, so that the last one stays.
+                slower[row["who"], next(iter(row["at"]))] = row, here
+        for (who, _), (row, here) in slower.items():
+            at = ", ".join(f"{name} = {value}" for name, value in row["at"].items())
+            times = f"{seconds(here)} | {seconds(row['seconds'])}"
+            lines.append(f"| {case} | {who} | {at} | {times} |")
+    return "\n".join(lines)
+
+
 # What the short table compares: the case, the task, and the largest error that counts.
 TASKS = (
     ("steady_paper", "paper's steady state, N = {N}", 1e-6),
@@ -179,6 +201,8 @@ def main() -> None:
     pages = ["# Results\n\nMade by `python -m benchmarks.report` from the JSON files beside it."]
     for folder in sorted(path for path in RESULTS.iterdir() if path.is_dir()):
         pages += [f"# {folder.name.upper()}", page(load(folder), folder)]
+    if gpu := load(RESULTS / "gpu"):
+        pages += ["# Slower on the GPU", crossovers(load(RESULTS / "cpu"), gpu)]
     (RESULTS / "README.md").write_text("\n\n".join(pages) + "\n")
     before, _, rest = README.read_text().partition(MARKS[0])
     _, _, after = rest.partition(MARKS[1])

@@ -18,26 +18,27 @@ import numpy as np
 
 import qbjax as qb
 from benchmarks.measure import Contest, Row
-from qbjax import lindblad
+from qbjax import linalg, lindblad
 
 TITLE = "Scaling with N and with the batch"
 ERROR = "none is measured here"
 LEAKY = {"kappa": 0.1, "Gamma_down": 0.01}
 MEMORY = """
 import resource
+import jax.numpy as jnp
 import qbjax as qb
-qb.steady_state(qb.StarBattery({arguments}), method="{method}")
+model = qb.StarBattery({arguments})
+print(qb.steady_state(model, method="{method}").ratio.size)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
-def peak(method: str, **model: float) -> float:
-    """Return the peak memory of one steady state in GB, in a process of its own."""
-    arguments = ", ".join(f"{name}={value}" for name, value in model.items())
+def peak(method: str, arguments: str) -> float:
+    """Return the peak memory of steady states in GB, in a process of its own."""
     call = MEMORY.format(arguments=arguments, method=method)
     done = subprocess.run([sys.executable, "-c", call], check=True, capture_output=True, text=True)
     # Linux counts kilobytes, macOS bytes.
-    return float(done.stdout) * (1 if sys.platform == "darwin" else 1024) / 1e9
+    return float(done.stdout.split()[-1]) * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 
 Calls = Mapping[str, Callable[[], Any]]
@@ -80,6 +81,14 @@ def batch(size: int) -> Calls:
     return {'batch of "exact" at N = 16': lambda: solve(drives)}
 
 
+def eigen(N: int) -> Calls:
+    """Return calls of the eigen-decomposition that the exact solution stands on, and of 16."""
+    one = jnp.asarray(np.random.default_rng(0).normal(size=(16, N + 1, N + 1)))
+    one = one + one.swapaxes(1, 2)
+    solve = jax.jit(lambda matrix: linalg.eigh(matrix)[1])
+    return {"eigh": lambda: solve(one[0]), "eigh, batch of 16": lambda: solve(one)}
+
+
 def generator(N: int) -> Calls:
     """Return calls of the Lindblad generator, and of a copy of the state that it acts on."""
     model = qb.StarBattery(N=N, F=0.5, **LEAKY)
@@ -113,16 +122,22 @@ def rows(smoke: bool) -> Iterator[Row]:
         return (2,) if smoke else sizes
 
     for found in series("N", cut((64, 128, 256, 512, 1024)), exact, 3.0, rounds):
-        found[0].more["GB"] = peak("exact", N=found[0].at["N"], F=0.5)
+        found[0].more["GB"] = peak("exact", "N={N}, F=0.5".format(**found[0].at))
         yield from found
     for found in series("batch", cut((16, 64, 256, 1024, 4096)), batch, 1.0, rounds):
+        drives = "jnp.linspace(0.3, 3.0, {batch})".format(**found[0].at)
+        found[0].more["GB"] = peak("exact", f"N=16, F={drives}")
+        yield from found
+    for found in series("N", cut((64, 128, 256, 512)), eigen, 3.0, rounds):
         yield from found
     for found in series("N", cut((128, 256, 512, 1024, 2048)), generator, 2.0, rounds):
         _share(found, 1.0)
         yield from found
     for found in series("N", cut((32, 64, 128, 256)), iterative, 3.0, min(rounds, 3)):
         _share(found, 8 * found[0].more.get("iterations", 0))
-        found[0].more["GB"] = peak("iterative", N=found[0].at["N"], F=0.5, **LEAKY)
+        losses = ", ".join(f"{name}={rate}" for name, rate in LEAKY.items())
+        if not smoke:
+            found[0].more["GB"] = peak("iterative", "N={N}, F=0.5, ".format(**found[0].at) + losses)
         yield from found
 
 

@@ -13,6 +13,7 @@ Figures of merit, on plain arrays: `energy`, `ergotropy`, `ergotropy_ratio`, `pa
 `passive_energy`, `coherent_ergotropy`, `incoherent_ergotropy`, `capacity`, `purity`, `fidelity`,
 `average_power`, `instantaneous_power`.
 Trial states: `fit_bose_einstein`, `fit_coherent_mixture`.
+To QuTiP and back: `to_qutip`, `from_qutip`.
 Errors: `ArgumentError`, `SolveError`; a solve reports a `Status`.
 
 Importing qbjax switches JAX to double precision, which the physics needs: decay rates of 1e-9 are
@@ -32,6 +33,7 @@ from qbjax.charging import ChargingTime, charging_time, decay_rate
 from qbjax.checks import ArgumentError, SolveError, Status
 from qbjax.dephasing import OptimalDephasing, optimal_dephasing
 from qbjax.evolve import Trajectory, evolve
+from qbjax.interchange import from_qutip, to_qutip
 from qbjax.models import StarBattery
 from qbjax.optimize import Optimum, optimize
 from qbjax.pulses import PiecewiseConstant, Pulse
@@ -87,6 +89,7 @@ __all__ = [
     "fidelity",
     "fit_bose_einstein",
     "fit_coherent_mixture",
+    "from_qutip",
     "grad_of",
     "identity",
     "incoherent_ergotropy",
@@ -101,4 +104,5 @@ __all__ = [
     "spin",
     "steady_state",
     "sweep",
+    "to_qutip",
 ]

@@ -98,6 +98,19 @@ def test_the_change_between_two_results(tmp_path):
     ]
 
 
+def test_what_is_slower_on_a_gpu():
+    def found(*times):
+        rows = [
+            {"who": "a", "at": {"N": N}, "seconds": t}
+            for N, t in zip((1, 2, 4), times, strict=True)
+        ]
+        return {"scaling": {"rows": rows}}
+
+    table = report.crossovers(found(1.0, 2.0, 8.0), found(3.0, 4.0, 5.0))
+    assert table.splitlines()[2:] == ["| scaling | a | N = 2 | 2 s | 4 s |"]
+    assert report.crossovers(found(1.0, 2.0, 8.0), found(0.5, None, 5.0)).count("\n") == 1
+
+
 @pytest.mark.parametrize(("N", "F"), [(1, 0.5), (2, 2.0), (5, 0.3)])
 def test_the_reference_of_the_correctness_table(N, F):
     ratio = float(qb.steady_state(qb.StarBattery(N=N, F=F)).ratio)
