@@ -21,6 +21,8 @@ def main() -> None:
     if given.smoke and given.out is None:
         parser.error("--smoke needs --out: its times say nothing")
     os.environ["JAX_PLATFORMS"] = {"cpu": "cpu", "gpu": "cuda,cpu"}[given.device]
+    # Cases start processes of their own, which need the GPU, too.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     out, cases = given.out or (RESULTS / given.device), given.cases or CASES
     if given.smoke:
         smoke(cases, out)

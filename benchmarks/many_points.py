@@ -57,7 +57,7 @@ def swept(largest: int, every: int, store: str) -> float:
 def solved(N: int, F: float, gamma_C: float) -> tuple[float, float]:
     """Return energy and ergotropy of what the charging ends in."""
     charging = Charging(N, F, gamma_C)
-    found = charging.figures(charging.resolvent(SMALL))
+    found = charging.battery(charging.resolvent(SMALL))
     return found["energy"], found["energy"] * found["ratio"]
 
 
@@ -101,7 +101,10 @@ def rows(smoke: bool) -> Iterator[Row]:
     right = int(np.sum(np.array(errors) < 1e-6))
     for name, seconds_each in spent.items():
         whole = points * float(np.mean(seconds_each))
-        row = Row(f"QuTiP, {name}, extrapolated", at, whole, runs=1)
+        # The standard error of the mean; points differ by orders of magnitude.
+        off = points * float(np.std(seconds_each, ddof=1) / np.sqrt(sample))
+        who = f"QuTiP, {name}, extrapolated"
+        row = Row(who, at, whole, whole - off, whole + off, runs=sample)
         if name == "solved":
             row.error = float(np.median(errors))
             row.note = f"right to 1e-6 at {right} of {sample} points"

@@ -123,7 +123,10 @@ def page(results: dict[str, Found], folder: Path) -> str:
 
 
 def crossovers(cpu: dict[str, Found], gpu: dict[str, Found]) -> str:
-    """Return what is slower on the GPU than on the CPU, with the largest size where it is."""
+    """Return what is slower on the GPU than on the CPU, with the largest size where it is.
+
+    Of contenders that run on a device: not QuTiP's.
+    """
     lines = ["| case | contender | slower on the GPU up to | CPU | GPU |", "|" + " --- |" * 5]
     for case in gpu:
         there = {
@@ -131,14 +134,19 @@ def crossovers(cpu: dict[str, Found], gpu: dict[str, Found]) -> str:
             for row in cpu.get(case, {"rows": []})["rows"]
             if row["seconds"]
         }
-        slower = {}
+        slower, largest = {}, {}
         for row in gpu[case]["rows"]:
             here = there.get((row["who"], str(row["at"])))
-            if here and row["seconds"] and row["seconds"] > here:
+            if "QuTiP" in row["who"] or not here or not row["seconds"]:
+                continue
+            key = row["who"], str(list(row["at"].items())[1:])
+            largest[key] = row["at"]
+            if row["seconds"] > here:
                 # Sizes grow, so that the last one stays.
-                slower[row["who"], next(iter(row["at"]))] = row, here
-        for (who, _), (row, here) in slower.items():
+                slower[key] = row, here
+        for (who, rest), (row, here) in slower.items():
             at = ", ".join(f"{name} = {value}" for name, value in row["at"].items())
+            at += " (the largest)" * (largest[who, rest] == row["at"])
             times = f"{seconds(here)} | {seconds(row['seconds'])}"
             lines.append(f"| {case} | {who} | {at} | {times} |")
     return "\n".join(lines)
@@ -146,41 +154,56 @@ def crossovers(cpu: dict[str, Found], gpu: dict[str, Found]) -> str:
 
 # What the short table compares: the case, the task, and the largest error that counts.
 TASKS = (
-    ("steady_paper", "paper's steady state, N = {N}", 1e-6),
+    ("steady_paper", "paper's steady state, F/g = {F}, N = {N}", 1e-6),
     ("steady_unique", "unique steady state, N = {N}", 1e-8),
     ("evolution", "charging curves, N = {N}, {rates} rates", 1e-6),
-    ("paper_sweep", "charging times by a fit, F/g = {F}, {points} points", 0.2),
     ("optimum", "best dephasing rate, N = {N}", 1e-4),
 )
 
 
 def short_table(results: dict[str, Found]) -> str:
-    """Return the table for the project's README: the fastest that is right, of either side."""
+    """Return the table for the project's README: the fastest that is right, of either side.
+
+    Of the sizes of a task it has the smallest, the largest at which a peer is right, the largest,
+    and all at which a peer wins.
+    """
     lines = [
         "| task | error at most | qbjax | best peer | ratio |",
         "| --- | --- | --- | --- | --- |",
     ]
     for case, task, most in TASKS:
         rows = results[case]["rows"] if case in results else []
+        tasks: dict[str, list[tuple[dict[str, Any], list[Found | None]]]] = {}
         for at in {str(row["at"]): row["at"] for row in rows}.values():
-            good = [
-                row
-                for row in rows
-                if row["at"] == at
-                and row["seconds"] is not None
-                and row["error"] is not None
-                and row["error"] <= most
-            ]
-            sides = [
-                min(
-                    (row for row in good if row["who"].startswith("qbjax") == ours),
-                    key=lambda row: row["seconds"],
-                    default=None,
-                )
-                for ours in (True, False)
-            ]
-            lines.append(f"| {task.format(**at)} | {most:g} | {_compared(*sides)} |")
+            rest = str(list(at.items())[1:])
+            tasks.setdefault(rest, []).append((at, _fastest(rows, at, most)))
+        for sizes in tasks.values():
+            both = [i for i, (_, sides) in enumerate(sizes) if None not in sides]
+            lost = [i for i in both if _ratio(*sizes[i][1]) < 1]
+            for i in sorted({0, *lost, *both[-1:], len(sizes) - 1}):
+                at, sides = sizes[i]
+                lines.append(f"| {task.format(**at)} | {most:g} | {_compared(*sides)} |")
     return "\n".join(lines)
+
+
+def _fastest(rows: list[Found], at: dict[str, Any], most: float) -> list[Found | None]:
+    """Return the fastest of qbjax and of the others whose error is at most that; None without."""
+    good = [
+        row
+        for row in rows
+        if row["at"] == at
+        and row["seconds"] is not None
+        and row["error"] is not None
+        and row["error"] <= most
+    ]
+    return [
+        min(
+            (row for row in good if row["who"].startswith("qbjax") == ours),
+            key=lambda row: row["seconds"],
+            default=None,
+        )
+        for ours in (True, False)
+    ]
 
 
 def _compared(ours: Found | None, theirs: Found | None) -> str:
@@ -191,9 +214,15 @@ def _compared(ours: Found | None, theirs: Found | None) -> str:
     ]
     if ours is None or theirs is None:
         return f"{cells[0]} | {cells[1]} | "
-    ratio = theirs["seconds"] / ours["seconds"]
+    ratio = _ratio(ours, theirs)
     won = f"{ratio:.3g}" if ratio >= 1 else f"**1/{1 / ratio:.3g}**"
     return f"{cells[0]} | {cells[1]} | {won}"
+
+
+def _ratio(ours: Found | None, theirs: Found | None) -> float:
+    assert ours is not None
+    assert theirs is not None
+    return theirs["seconds"] / ours["seconds"]
 
 
 def main() -> None:

@@ -6,8 +6,9 @@ Terms of your own: `Term`, `Jump`, from the battery operators `identity`, `excit
 `J_minus`, `J_plus`, other functions or matrices.
 Parameters that depend on time: `Pulse`, `PiecewiseConstant`.
 Solvers: `steady_state` and `evolve`, which return a `SteadyState` and a `Trajectory`.
-Charging: `charging_time`, `decay_rate`, `optimal_dephasing`.
-The best parameters for any figure of merit: `optimize`.
+Charging: `charging_time`, `decay_rate`, `optimal_dephasing`, which return a `ChargingTime`, a rate
+and an `OptimalDephasing`.
+The best parameters for any figure of merit: `optimize`, which returns an `Optimum`.
 Grids of parameters: `sweep`, with `grad_of` for derivatives; pictures of them in `plot`.
 Figures of merit, on plain arrays: `energy`, `ergotropy`, `ergotropy_ratio`, `passive_state`,
 `passive_energy`, `coherent_ergotropy`, `incoherent_ergotropy`, `capacity`, `purity`, `fidelity`,
@@ -28,6 +29,7 @@ if os.environ.get("QBJAX_ENABLE_X64", "1") != "0":
     jax.config.update("jax_enable_x64", True)
 
 from qbjax import plotting as plot
+from qbjax._version import __version__ as __version__
 from qbjax.chargers import cavity, qubit, spin
 from qbjax.charging import ChargingTime, charging_time, decay_rate
 from qbjax.checks import ArgumentError, SolveError, Status
@@ -55,8 +57,6 @@ from qbjax.thermo import (
     passive_state,
 )
 from qbjax.trial import fit_bose_einstein, fit_coherent_mixture
-
-__version__ = "0.1.0"
 
 __all__ = [
     "ArgumentError",

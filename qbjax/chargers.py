@@ -56,12 +56,30 @@ class Charger:
 
 
 def qubit() -> Charger:
-    """Return the charger of the paper, with the levels |g>, |e>."""
+    """Return the charger of the paper, with the levels |g>, |e>.
+
+    Examples
+    --------
+    >>> import qbjax as qb
+    >>> print(qb.qubit().excitations)
+    [[0. 0.]
+     [0. 1.]]
+    """
     return Charger("qubit", 2, (1.0,))
 
 
 def cavity(levels: int) -> Charger:
-    """Return a cavity mode cut to a number of levels, at least 2: a driven Tavis-Cummings battery.
+    """Return a cavity mode cut to a number of levels: a driven Tavis-Cummings battery.
+
+    Parameters
+    ----------
+    levels
+        The number of levels, at least 2. A solve says `CUT_TOO_LOW` where the topmost one matters.
+
+    Raises
+    ------
+    ArgumentError
+        Where it is not such an integer.
 
     Examples
     --------
@@ -77,7 +95,17 @@ def cavity(levels: int) -> Charger:
 
 
 def spin(S: float) -> Charger:
-    """Return a spin of length S = 1/2, 1, 3/2, ..., with <m-1|S_-|m> = sqrt((S+m)(S-m+1)).
+    """Return a spin, with <m-1|S_-|m> = sqrt((S+m)(S-m+1)).
+
+    Parameters
+    ----------
+    S
+        Its length, 1/2, 1, 3/2, ...
+
+    Raises
+    ------
+    ArgumentError
+        Where it is none of these.
 
     Examples
     --------

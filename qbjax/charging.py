@@ -62,6 +62,13 @@ class ChargingTime(eqx.Module):
         omega, the frequency of the slowest mode.
     definition
         The name of the definition.
+
+    Examples
+    --------
+    >>> import qbjax as qb
+    >>> time = qb.charging_time(qb.StarBattery(N=4, F=0.5, gamma_C=0.06), "decay_rate")
+    >>> print(f'{time.tau:.2f} {time.evidence["omega"]:.4f}', qb.Status(int(time.status)).name)
+    66.67 0.0321 OK
     """
 
     tau: jax.Array
@@ -106,6 +113,11 @@ def charging_time(
         time of the coarse graining (None, the default: none); "decay_rate" takes `min_weight`
         (1e-3); "settling" takes `band` (0.01).
 
+    Returns
+    -------
+    The time, its logarithm, a status and what the definition gives besides, of the shape of the
+    batch; () for one model.
+
     Raises
     ------
     ArgumentError
@@ -142,6 +154,17 @@ def decay_rate(model: StarBattery, min_weight: ArrayLike = 1e-3) -> jax.Array:
     """Return the slowest rate of the modes of E_B(t) above `min_weight` of the largest weight.
 
     The inverse of `charging_time(model, "decay_rate").tau`, with the same errors.
+
+    Parameters
+    ----------
+    model
+        One model or a batch of them, of dephasing alone on battery resonance.
+    min_weight
+        Between 0 and 1.
+
+    Returns
+    -------
+    The rate in the unit of g, shape () or that of the batch.
 
     Examples
     --------
@@ -230,6 +253,8 @@ def _measure_fit(problem: Exact, log_gamma: jax.Array, branch: str) -> _Measured
         found, ended = fit.lowest(values, frequencies), jnp.asarray(False)
     else:
         first = jnp.minimum(branch_start(problem), log_gamma)
+        # On fewer samples it would be faster, and fast modes would alias onto the branch, so that
+        # it seems to end.
         path = fit_branch(problem, jnp.linspace(first, log_gamma, fit.LADDER))
         found, ended = jax.tree.map(lambda x: x[-1], (path.fit, path.ended))
     others = fit.rivals(values, frequencies, found)

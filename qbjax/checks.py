@@ -12,15 +12,44 @@ import numpy as np
 
 
 class ArgumentError(ValueError):
-    """An argument is not what it must be; the message names it in one line."""
+    """An argument is not what it must be; the message names it in one line.
+
+    Examples
+    --------
+    >>> import qbjax as qb
+    >>> qb.StarBattery(N=0, F=0.5)
+    Traceback (most recent call last):
+        ...
+    qbjax.checks.ArgumentError: Argument `N` must be an integer of at least 1, but is 0.
+    """
 
 
 class SolveError(RuntimeError):
-    """A solve has no answer that can be trusted; the message says why and what to do."""
+    """A solve has no answer that can be trusted; the message says why and what to do.
+
+    Examples
+    --------
+    >>> import qbjax as qb
+    >>> try:
+    ...     qb.steady_state(qb.StarBattery(N=2, F=0.5, gamma_C=0.0))
+    ... except qb.SolveError as error:
+    ...     print(str(error).partition(":")[0])
+    Argument `gamma_C` must be positive for a steady state
+    """
 
 
 class Status(enum.IntEnum):
-    """How a solve ended; `OK` is 0, so that a batch of statuses is all good when none is true."""
+    """How a solve ended; `OK` is 0, so that a batch of statuses is all good when none is true.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> import qbjax as qb
+    >>> models = qb.StarBattery(N=2, F=jnp.array([0.5, 0.0]))
+    >>> found = qb.steady_state(models, throw=False)
+    >>> [qb.Status(int(status)).name for status in found.status]
+    ['OK', 'NO_DRIVE']
+    """
 
     OK = 0
     NO_DEPHASING = 1
@@ -96,6 +125,8 @@ def is_concrete(*values: Any) -> bool:
 
 def require(condition: Any, name: str, requirement: str, value: Any) -> None:
     """Raise `ArgumentError` unless the condition holds everywhere; traced conditions pass."""
+    if condition is True:
+        return
     if is_concrete(condition) and not np.all(condition):
         shown = np.asarray(value) if is_concrete(value) else "a traced value"
         one_line = " ".join(str(shown).split())

@@ -81,6 +81,10 @@ def evolve(
     progress
         Show a bar, unless the output is no terminal.
 
+    Returns
+    -------
+    The curve and its evidence; the axes of a batch are in front of the times.
+
     Raises
     ------
     ArgumentError

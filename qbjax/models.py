@@ -20,6 +20,13 @@ from qbjax.terms import J_minus, J_plus, J_z, Jump, Term, excitations, total
 
 Parameter = Any  # an array, or a Pulse or PiecewiseConstant
 
+# The jumps of the battery by the name of their rate. Which states they leave alone is said in
+# `qbjax.nullspace`.
+COLLECTIVE = {"Gamma_down": J_minus, "Gamma_up": J_plus, "Gamma_z": J_z}
+# What is beyond dephasing; and all that must not be negative.
+LOSSES = ("kappa", "nbar", *COLLECTIVE)
+RATES = {"gamma_C", *LOSSES}
+
 
 class StarBattery(eqx.Module):
     r"""N battery qubits around one driven charger, with dephasing and other losses.
@@ -177,7 +184,7 @@ class StarBattery(eqx.Module):
         _check_terms(self, "hamiltonian", self.hamiltonian)
         for jump in self.jumps:
             _check_terms(self, "jumps", jump.terms)
-        for t in _probing_times(self.hamiltonian):
+        for t in _probing_times(self.hamiltonian) if self.hamiltonian else ():
             skewness = over_batch(_skewness, self, t)
             if is_concrete(skewness):
                 wanted = "Hermitian (add the conjugate of each term that is not)"
@@ -276,13 +283,9 @@ def terms(model: StarBattery, t: ArrayLike) -> tuple[tuple[Term, ...], tuple[Jum
         jumps.append(Jump(kappa if nbar is None else kappa * (nbar + 1), Term(1.0, lower)))
         if nbar is not None:
             jumps.append(Jump(kappa * nbar, Term(1.0, raise_)))
-    for rate, battery in (
-        (model.Gamma_down, J_minus),
-        (model.Gamma_up, J_plus),
-        (model.Gamma_z, J_z),
-    ):
-        if rate is not None:
-            jumps.append(Jump(at_time(rate, t), Term(1.0, battery=battery)))
+    for name, battery in COLLECTIVE.items():
+        if getattr(model, name) is not None:
+            jumps.append(Jump(at_time(getattr(model, name), t), Term(1.0, battery=battery)))
     own = tuple(Jump(at_time(jump.rate, t), *jump.terms) for jump in model.jumps)
     return (*hamiltonian, *model.hamiltonian), (*jumps, *own)
 
@@ -292,9 +295,6 @@ def over_batch(solve: Callable[..., Any], model: StarBattery, *shared: Any) -> A
     for _ in model.batch_shape:
         solve = jax.vmap(solve, in_axes=(0,) + (None,) * len(shared))
     return solve(model, *shared)
-
-
-RATES = {"gamma_C", "kappa", "nbar", "Gamma_down", "Gamma_up", "Gamma_z"}
 
 
 def _common_shape(named: dict[str, Any], factors: list[Any]) -> tuple[int, ...]:
@@ -360,8 +360,6 @@ def _probing_times(terms: tuple[Term, ...]) -> list[ArrayLike]:
 
 def _skewness(model: StarBattery, t: ArrayLike) -> jax.Array:
     """Return how far the model's own Hamiltonian is from Hermitian, as a share of it."""
-    if not model.hamiltonian:
-        return jnp.zeros(())
     shape = (model.charger.levels, model.N, model.levels)
     adjoint = total(model.hamiltonian, t, *shape).adjoint
     # The adjoint of the adjoint has nothing left beyond the ladder's ends.
@@ -391,7 +389,9 @@ def _padded_size(N: ArrayLike, N_max: int | None) -> int:
 
 def _real(name: str, value: ArrayLike) -> jax.Array:
     require(not isinstance(value, str), name, "a real number", repr(value))
-    array = jnp.asarray(value)
+    # Plain numbers stay on the host until they are checked: a model is made in a third of the time.
+    plain = is_concrete(value) and not isinstance(value, jax.Array)
+    array: Any = np.asarray(value) if plain else jnp.asarray(value)
     real = jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)
     require(real, name, "a real number", value)
     array = array.astype(jnp.result_type(array.dtype, float))

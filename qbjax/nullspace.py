@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from qbjax.checks import Status
-from qbjax.models import RATES, StarBattery
+from qbjax.models import LOSSES, RATES, StarBattery
 
 
 def promises_one(model: StarBattery) -> bool:
@@ -17,8 +17,7 @@ def promises_one(model: StarBattery) -> bool:
 
     Nothing is known of terms of the user's own.
     """
-    rates = (model.kappa, model.Gamma_down, model.Gamma_up, model.Gamma_z)
-    return any(part is not None for part in (*rates, model.omega_d))
+    return any(getattr(model, name) is not None for name in (*LOSSES, "omega_d"))
 
 
 def has_own_terms(model: StarBattery) -> bool:

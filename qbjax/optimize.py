@@ -22,14 +22,14 @@ import optax
 
 from qbjax.checks import ArgumentError, SolveError, Status, is_concrete, require
 from qbjax.minimise import minimise
-from qbjax.models import StarBattery, over_batch
+from qbjax.models import RATES, StarBattery, over_batch
 from qbjax.pulses import PiecewiseConstant, Pulse
 
 Objective = Callable[[StarBattery], Any]
 Bounds = tuple[Any, Any]
 
 _SIGNED = ("F", "g", "omega_C", "omega_d")
-_NOT_NEGATIVE = ("gamma_C", "omega_B", "kappa", "nbar", "Gamma_down", "Gamma_up", "Gamma_z")
+_NOT_NEGATIVE = ("omega_B", *sorted(RATES))
 # A parameter this close to a bound, as a share of the range in p or ln p, is on it. In x the
 # distance is the square root: far more than the descent leaves.
 _ON_BOUND = 1e-8
@@ -58,6 +58,17 @@ class Optimum(eqx.Module):
         Number of steps taken, shape ().
     converged, status
         Whether the ascent converged, shape (), and the same as a `Status`, `OK` or `NOT_CONVERGED`.
+
+    Examples
+    --------
+    The drive under which a single qubit keeps the most ergotropy; more would be better still:
+
+    >>> import qbjax as qb
+    >>> def kept(model):
+    ...     return qb.steady_state(model).ergotropy
+    >>> best = qb.optimize(qb.StarBattery(N=1, F=0.3), kept, {"F": (0.1, 0.4)})
+    >>> print(best.parameters["F"].round(4), best.at_bound["F"], best.converged)
+    0.4 1 True
     """
 
     model: StarBattery

@@ -161,9 +161,14 @@ def charging_time(
     x_unit, y_unit = units
     (line,) = ax.loglog(np.asarray(gamma_C) / x_unit, np.asarray(tau) / y_unit, label=label)
     ax.plot(optimum[0] / x_unit, optimum[1] / y_unit, "o", color=line.get_color())
-    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.yaxis.set_major_formatter("{x:g}")
-    ax.yaxis.set_minor_locator(NullLocator())
+    low, high = ax.get_ylim()
+    if high < 1e4 * low:
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_locator(NullLocator())
+    else:
+        # Another curve may have left marks for a shorter axis.
+        ax.set_yscale("log")
     ax.set_xlabel(r"$\gamma_C$ ($g$)")
     ax.set_ylabel(r"$\tau$ ($1/g$)")
 
@@ -222,6 +227,8 @@ def lines(ax: "Axes", found: "DataArray", over: str) -> None:
     ArgumentError
         Where there are other dimensions.
     """
+    from matplotlib.ticker import MaxNLocator
+
     (other,) = _others(found, (over,), 1) or (None,)
     found = found.sortby(over)
     x = found[over].values
@@ -236,6 +243,8 @@ def lines(ax: "Axes", found: "DataArray", over: str) -> None:
     ax.set_ylabel(_label(found))
     name, given = _scale(x)
     ax.set_xscale(name, **given)
+    if name == "linear" and found[over].dtype.kind == "i":
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     name, given = _scale(found.values)
     ax.set_yscale(name, **given)
 

@@ -71,6 +71,11 @@ class PiecewiseConstant(eqx.Module):
     values
         The K values: before times[0], between, and after times[-1]. Shape (K,).
 
+    Raises
+    ------
+    ArgumentError
+        Where times do not increase, or there is not one value more than times.
+
     Examples
     --------
     >>> import qbjax as qb

@@ -27,7 +27,7 @@ from jax.typing import ArrayLike
 from qbjax import dicke, linalg
 from qbjax.chargers import qubit
 from qbjax.checks import ArgumentError, is_concrete
-from qbjax.models import StarBattery
+from qbjax.models import LOSSES, StarBattery
 
 
 class Sectors(eqx.Module):
@@ -66,7 +66,7 @@ def obstacle(model: StarBattery) -> str | None:
     """
     if model.charger != qubit():
         return f"the charger is a {model.charger.name} of {model.charger.levels} levels"
-    for name in ("kappa", "nbar", "Gamma_down", "Gamma_up", "Gamma_z"):
+    for name in LOSSES:
         if getattr(model, name) is not None:
             return f"`{name}` is given"
     for name in ("hamiltonian", "jumps"):

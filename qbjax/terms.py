@@ -26,27 +26,117 @@ RealBands = dict[tuple[int, int], jax.Array]
 
 
 def identity(N: ArrayLike, levels: int) -> Bands:
-    """Return the identity of the ladder; like all of these, zero above the level N."""
+    """Return the identity of the ladder; like all of these, zero above the level N.
+
+    Parameters
+    ----------
+    N
+        Number of qubits, shape (); it may be traced.
+    levels
+        Number of levels of the ladder, N + 1, or more where it is padded.
+
+    Returns
+    -------
+    Its bands, {k: <n|B|n-k> over n}, each of shape (levels,).
+
+    Examples
+    --------
+    >>> import qbjax as qb
+    >>> print(qb.identity(2, 4)[0])
+    [1. 1. 1. 0.]
+    """
     return {0: 1.0 * dicke.live_levels(N, levels)}
 
 
 def excitations(N: ArrayLike, levels: int) -> Bands:
-    """Return the number of excitations n."""
+    """Return the number of excitations n.
+
+    Parameters
+    ----------
+    N
+        Number of qubits, shape (); it may be traced.
+    levels
+        Number of levels of the ladder, N + 1, or more where it is padded.
+
+    Returns
+    -------
+    Its bands, {k: <n|B|n-k> over n}, each of shape (levels,).
+
+    Examples
+    --------
+    >>> import qbjax as qb
+    >>> print(qb.excitations(3, 4)[0])
+    [0. 1. 2. 3.]
+    """
     return {0: dicke.level_numbers(levels) * identity(N, levels)[0]}
 
 
 def J_z(N: ArrayLike, levels: int) -> Bands:
-    """Return J_z = n - N/2."""
+    """Return J_z = n - N/2.
+
+    Parameters
+    ----------
+    N
+        Number of qubits, shape (); it may be traced.
+    levels
+        Number of levels of the ladder, N + 1, or more where it is padded.
+
+    Returns
+    -------
+    Its bands, {k: <n|B|n-k> over n}, each of shape (levels,).
+
+    Examples
+    --------
+    >>> import qbjax as qb
+    >>> print(qb.J_z(3, 4)[0])
+    [-1.5 -0.5  0.5  1.5]
+    """
     return {0: (dicke.level_numbers(levels) - jnp.asarray(N) / 2) * identity(N, levels)[0]}
 
 
 def J_minus(N: ArrayLike, levels: int) -> Bands:
-    """Return J_-, with <n-1|J_-|n> = sqrt(n (N - n + 1))."""
+    """Return J_-, with <n-1|J_-|n> = sqrt(n (N - n + 1)).
+
+    Parameters
+    ----------
+    N
+        Number of qubits, shape (); it may be traced.
+    levels
+        Number of levels of the ladder, N + 1, or more where it is padded.
+
+    Returns
+    -------
+    Its bands, {k: <n|B|n-k> over n}, each of shape (levels,).
+
+    Examples
+    --------
+    >>> import qbjax as qb
+    >>> print(qb.J_minus(2, 3)[-1].round(4))
+    [1.4142 1.4142 0.    ]
+    """
     return {-1: jnp.roll(dicke.lowering_elements(N, levels), -1)}
 
 
 def J_plus(N: ArrayLike, levels: int) -> Bands:
-    """Return J_+, with <n|J_+|n-1> = sqrt(n (N - n + 1))."""
+    """Return J_+, with <n|J_+|n-1> = sqrt(n (N - n + 1)).
+
+    Parameters
+    ----------
+    N
+        Number of qubits, shape (); it may be traced.
+    levels
+        Number of levels of the ladder, N + 1, or more where it is padded.
+
+    Returns
+    -------
+    Its bands, {k: <n|B|n-k> over n}, each of shape (levels,).
+
+    Examples
+    --------
+    >>> import qbjax as qb
+    >>> print(qb.J_plus(2, 3)[1].round(4))
+    [0.     1.4142 1.4142]
+    """
     return {1: dicke.lowering_elements(N, levels)}
 
 
@@ -60,7 +150,8 @@ class Term(eqx.Module):
     Parameters
     ----------
     coefficient
-        A number, real or complex; a `Pulse` or `PiecewiseConstant` where it depends on time.
+        A number, real or complex, shape () or that of a batch of models; a `Pulse` or
+        `PiecewiseConstant` where it depends on time.
     charger
         Matrix (d_c, d_c) in the charger's levels; None is the identity. What is exactly zero in it
         costs nothing.
@@ -129,7 +220,8 @@ class Jump(eqx.Module):
     Parameters
     ----------
     rate
-        Not negative; a `Pulse` or `PiecewiseConstant` where it depends on time.
+        Not negative, shape () or that of a batch of models; a `Pulse` or `PiecewiseConstant` where
+        it depends on time.
     terms
         The terms whose sum is L.
 

@@ -62,6 +62,13 @@ class Trajectory(eqx.Module):
         the topmost level of a cut charger exceeds 1e-6.
     method, why
         The method that was used and the reason for the choice.
+
+    Examples
+    --------
+    >>> import qbjax as qb
+    >>> curve = qb.evolve(qb.StarBattery(N=2, F=0.5), [0.0, 5.0], save=("energy", "populations"))
+    >>> print(curve.energy.round(4), curve.populations.shape, curve.ergotropy)
+    [0.     0.5694] (2, 3) None
     """
 
     ts: jax.Array

@@ -14,13 +14,14 @@ import qbjax as qb
 sys.path.append(str(Path(__file__).parents[1]))
 
 from benchmarks import compare, correctness, measure, report
+from benchmarks.cases import CASES
 
 
 def test_the_readmes_table_is_that_of_the_results():
     text = report.README.read_text()
     between = text.partition(report.MARKS[0])[2].partition(report.MARKS[1])[0]
     results = report.load(report.RESULTS / "cpu")
-    assert results
+    assert set(results) == set(CASES)
     assert between.strip() == report.short_table(results)
     page = (report.RESULTS / "README.md").read_text()
     for found in results.values():
@@ -28,6 +29,7 @@ def test_the_readmes_table_is_that_of_the_results():
         assert not found["made"]["smoke"]
         assert found["made"]["versions"]["qbjax"]
         assert found["made"]["commit"]
+        assert "dirty" not in found["made"]["commit"]
 
 
 def test_a_contest_takes_turns_and_notes_who_fails(monkeypatch):
@@ -108,7 +110,22 @@ def test_what_is_slower_on_a_gpu():
 
     table = report.crossovers(found(1.0, 2.0, 8.0), found(3.0, 4.0, 5.0))
     assert table.splitlines()[2:] == ["| scaling | a | N = 2 | 2 s | 4 s |"]
+    everywhere = report.crossovers(found(1.0, 2.0, 4.0), found(3.0, 4.0, 5.0))
+    assert everywhere.splitlines()[2:] == ["| scaling | a | N = 4 (the largest) | 4 s | 5 s |"]
     assert report.crossovers(found(1.0, 2.0, 8.0), found(0.5, None, 5.0)).count("\n") == 1
+
+
+def test_the_short_table_has_all_sizes_at_which_a_peer_wins():
+    def rows(N, ours, theirs):
+        return [
+            {"who": who, "at": {"N": N}, "seconds": seconds, "error": error}
+            for who, seconds, error in (("qbjax a", ours, 1e-9), ("b", theirs, 1e-9))
+        ]
+
+    sizes = [rows(1, 1, 2), rows(2, 1, 3), rows(4, 2, 1), rows(8, 1, 2), rows(16, 1, None)]
+    results = {"steady_unique": {"rows": [row for pair in sizes for row in pair]}}
+    lines = report.short_table(results).splitlines()[2:]
+    assert [line.split("|")[1].split("= ")[1].strip() for line in lines] == ["1", "4", "8", "16"]
 
 
 @pytest.mark.parametrize(("N", "F"), [(1, 0.5), (2, 2.0), (5, 0.3)])

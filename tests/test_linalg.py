@@ -27,7 +27,7 @@ def of_pairs(eigh):
     return number
 
 
-@pytest.mark.parametrize("real", [True, False])
+@pytest.mark.parametrize("real", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_eigenvalues_are_those_of_jax_with_their_derivatives(real):
     batch = hermitian(2, 3, 4, 4)
     batch = jnp.asarray(batch.real if real else batch)

@@ -887,7 +887,7 @@ def test_the_command_line(tmp_path, capsys, monkeypatch):
     text = """
         observables = ["ergotropy", {gradient = "energy", of = "F"}, "tau_star_decay_rate"]
         [model]
-        omega_C = 1.5
+        g = 1.5
         [grid]
         N = {from = 1, to = 5, step = 2}
         F = [0.3, 2.0]
@@ -903,7 +903,7 @@ def test_the_command_line(tmp_path, capsys, monkeypatch):
     found = xarray.open_zarr("grid.zarr", chunks=None, consolidated=False)
     grid = {"N": [1, 3, 5], "F": [0.3, 2.0], "gamma_C": np.geomspace(0.01, 10, 4)}
     wanted = ("ergotropy", qb.grad_of("energy", "F"), "tau_star_decay_rate")
-    again = sweep(functools.partial(qb.StarBattery, omega_C=1.5), grid, wanted, store="grid.zarr")
+    again = sweep(functools.partial(qb.StarBattery, g=1.5), grid, wanted, store="grid.zarr")
     np.testing.assert_array_equal(found.d_energy_d_F, again.d_energy_d_F)
     for change, message in (
         (("[grid]", "[grids]"), "`file` must be of entries out of"),
@@ -912,10 +912,10 @@ def test_the_command_line(tmp_path, capsys, monkeypatch):
         (("step = 2", "stop = 2"), "`grid` must be a list, {from, to, step}"),
         (("to = 5, step", "to = 0, step"), "`grid` must be {from, to, points} of numbers, or"),
         (("from = 0.01", 'from = "a"'), "`grid` must be between numbers"),
-        (("omega_C = 1.5", "omega = 1.5"), "`model` must be of parameters out of"),
-        (("omega_C = 1.5", 'omega_C = "1"'), "`omega_C` must be a real number"),
-        (("omega_C = 1.5", 'charger = "cave"'), '`charger` must be "qubit", "cavity:LEVELS"'),
-        (("omega_C = 1.5", "omega_C = "), "`file` must be TOML"),
+        (("g = 1.5", "omega = 1.5"), "`model` must be of parameters out of"),
+        (("g = 1.5", 'g = "1"'), "`g` must be a real number"),
+        (("g = 1.5", 'charger = "cave"'), '`charger` must be "qubit", "cavity:LEVELS"'),
+        (("g = 1.5", "g = "), "`file` must be TOML"),
         (("F = [0.3, 2.0]", "F = [0.3, 2.1]"), "grid F is [0.3, 2.0], not [0.3, 2.1]"),
     ):
         (tmp_path / "grid.toml").write_text(text.replace(*change))

@@ -252,6 +252,10 @@ def grad_of(name: str, parameter: str) -> Observable:
     parameter
         A parameter of the model that is a number there.
 
+    Returns
+    -------
+    The observable "d_<name>_d_<parameter>", a number at every point.
+
     Raises
     ------
     ArgumentError

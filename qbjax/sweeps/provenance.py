@@ -15,6 +15,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from qbjax._version import __version__
+
 
 def model_text(build: Callable[..., Any]) -> str:
     """Return how a model is built: the function by name, and what is fixed beforehand."""
@@ -168,11 +170,9 @@ def _names(code: Any) -> Iterator[str]:
 
 def versions() -> dict[str, str]:
     """Return the versions, the device and the precision."""
-    import qbjax
-
     devices = jax.devices()
     return {
-        "qbjax": qbjax.__version__,
+        "qbjax": __version__,
         "jax": jax.__version__,
         "device": f"{len(devices)} x {devices[0].device_kind}",
         "precision": "double" if jax.config.read("jax_enable_x64") else "single",

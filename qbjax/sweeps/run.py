@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from qbjax.checks import Status, require
+from qbjax.models import RATES
 from qbjax.sweeps import points
 from qbjax.sweeps.grid import Chunks
 from qbjax.sweeps.job import Job
@@ -23,9 +24,8 @@ _WORK = 1e9
 # States of a point that are in memory at once: what is returned, and what GMRES keeps on a GPU.
 _RETURNED, _KEPT = 4, 200
 
-_COLLECTIVE = ("Gamma_down", "Gamma_up", "Gamma_z")
-_RATES = ("F", "g", "gamma_C", "omega_B", "omega_C", "omega_d", "kappa", *_COLLECTIVE)
-_UNITS = {"N": "1", "nbar": "1", **dict.fromkeys(_RATES, RATE)}
+_FREQUENCIES = ("F", "g", "omega_B", "omega_C", "omega_d", *RATES)
+_UNITS = dict.fromkeys(_FREQUENCIES, RATE) | {"N": "1", "nbar": "1"}
 # The status of a point that a store does not hold yet.
 _NOT_COMPUTED = -1
 _FLAGS: dict[str, Any] = {
