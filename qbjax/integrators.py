@@ -18,7 +18,6 @@ from qbjax.models import StarBattery
 from qbjax.pulses import PiecewiseConstant
 from qbjax.trajectory import Observe, Problem, Trajectory, assemble
 
-ADAPTIVE = ("tsit5", "dopri8", "kvaerno5")
 # Methods that hold a square matrix on states, of this many real numbers at most.
 DENSE, LARGEST_DENSE = ("propagator", "kvaerno5"), 1024
 
@@ -165,6 +164,7 @@ _SOLVERS: dict[str, Callable[[Options], Any]] = {
     "dopri8": lambda options: diffrax.Dopri8(),
     "kvaerno5": _implicit,
 }
+ADAPTIVE = tuple(_SOLVERS)
 
 
 def _jump_times(model: StarBattery) -> list[jax.Array]:

@@ -21,20 +21,27 @@ from qbjax.models import StarBattery, terms
 from qbjax.terms import total
 
 
-def to_qutip(given: StarBattery | ArrayLike, charger: Charger | None = None) -> Any:
+def to_qutip(
+    given: StarBattery | ArrayLike, charger: Charger | None = None, N: int | None = None
+) -> Any:
     """Return a model, a state or an operator in QuTiP's form.
 
-    A model gives the pair (H, c_ops) that `qutip.mesolve` takes, in its frame; each jump has the
-    square root of its rate. What depends on time is a `qutip.QobjEvo`. `qutip.steadystate` takes
-    them, too, and goes wrong where the steady state is not unique: look at `SteadyState.nullity`.
+    A model gives the pair (H, c_ops) that `qutip.mesolve` takes, in the model's frame and its unit
+    of frequency, with hbar = 1; each jump has the square root of its rate. What depends on time is
+    a `qutip.QobjEvo` (QuTiP does not see where a `PiecewiseConstant` changes: give it `max_step`).
+    `qutip.steadystate` takes them, too, and goes wrong where the steady state is not unique: look
+    at `SteadyState.nullity`.
 
     Parameters
     ----------
     given
-        One model; or an array in the form of qbjax: a ket of the battery, shape (N + 1,), or a
-        matrix of the battery (N + 1, N + 1) or of both (d_c, N + 1, d_c, N + 1).
+        One model; or an array in the form of qbjax: a ket of the battery, shape (n,), or a matrix
+        of the battery (n, n) or of both (d_c, n, d_c, n).
     charger
         The charger of an array that has one; None is the qubit. A model brings its own.
+    N
+        Number of qubits where the array is padded: n = N + 1 levels are kept. None keeps all. A
+        model brings its own.
 
     Returns
     -------
@@ -63,18 +70,22 @@ def to_qutip(given: StarBattery | ArrayLike, charger: Charger | None = None) -> 
 
     charger = qubit() if charger is None else charger
     array = np.asarray(given)
-    half = array.ndim // 2
-    rows, columns = array.shape[: half or 1], array.shape[half or 1 :]
+    half = array.ndim // 2 or 1
+    rows, columns = array.shape[:half], array.shape[half:]
     good = array.ndim in (1, 2, 4) and columns in ((), rows)
     good = good and (half < 2 or rows[0] == charger.levels)
     wanted = f"a model, or of shape (n,), (n, n) or ({charger.levels}, n, {charger.levels}, n)"
     require(good, "given", wanted, f"of shape {array.shape}")
-    size = math.prod(rows)
+    if N is not None:
+        require(1 <= N < rows[-1], "N", f"between 1 and {rows[-1] - 1}", N)
+        ladder = {half - 1, array.ndim - 1}
+        array = array[tuple(np.s_[: N + 1] if i in ladder else np.s_[:] for i in range(array.ndim))]
+        rows, columns = array.shape[:half], array.shape[half:]
     dims = [list(rows), list(columns or (1,))]
-    return qutip.Qobj(_turned(array, charger, len(rows)).reshape(size, -1), dims=dims)
+    return qutip.Qobj(_turned(array, charger).reshape(math.prod(rows), -1), dims=dims)
 
 
-def from_qutip(given: Any, charger: Charger | None = None) -> jax.Array:
+def from_qutip(given: Any, charger: Charger | None = None, N_max: int | None = None) -> jax.Array:
     """Return a state or an operator of QuTiP as an array in the form of qbjax.
 
     Parameters
@@ -84,16 +95,19 @@ def from_qutip(given: Any, charger: Charger | None = None) -> jax.Array:
         ket or a matrix.
     charger
         The charger, where it has one; None is the qubit.
+    N_max
+        Padded size of the result: n = N_max + 1 levels. None: n = N + 1.
 
     Returns
     -------
     What `rho0` of `evolve` and `steady_state`, the figures of merit, or `battery` of a `Term` take:
-    complex, shape (N + 1,), (d_c, N + 1), (N + 1, N + 1) or (d_c, N + 1, d_c, N + 1).
+    complex, shape (n,), (n, n) or (d_c, n, d_c, n). A ket of charger and battery becomes its
+    density matrix.
 
     Raises
     ------
     ArgumentError
-        Where the dimensions are none of these.
+        Where the dimensions are none of these, or exceed N_max + 1.
 
     Examples
     --------
@@ -107,18 +121,25 @@ def from_qutip(given: Any, charger: Charger | None = None) -> jax.Array:
     rows, columns = (tuple(part) for part in given.dims)
     if given.isket:
         columns = ()
-    good = columns in ((), rows) and len(rows) in (1, 2)
     wanted = "a ket or a matrix of the battery, or of charger and battery"
+    good = columns in ((), rows) and len(rows) in (1, 2)
     require(good, "given", wanted, f"of the dimensions {given.dims}")
     fits = len(rows) == 1 or rows[0] == charger.levels
     require(fits, "charger", f"one of {rows[0]} levels", f"one of {charger.levels}")
-    array = given.full().reshape(rows + columns)
-    return jnp.asarray(_turned(array, charger, len(rows)))
+    if given.isket and len(rows) == 2:
+        given, columns = given.proj(), rows
+    array = _turned(given.full().reshape(rows + columns), charger)
+    if N_max is not None:
+        require(rows[-1] - 1 <= N_max, "N_max", f"at least {rows[-1] - 1}", N_max)
+        ladder = {len(rows) - 1, array.ndim - 1}
+        free = N_max + 1 - rows[-1]
+        array = np.pad(array, [(0, free * (i in ladder)) for i in range(array.ndim)])
+    return jnp.asarray(array)
 
 
-def _turned(array: np.ndarray, charger: Charger, parts: int) -> np.ndarray:
-    """Return an array with the levels of one part or two counted as the other side does."""
-    kept = {0, 2} if parts == 2 and charger.name == "cavity" else set()
+def _turned(array: np.ndarray, charger: Charger) -> np.ndarray:
+    """Return an array with the levels counted as the other side does."""
+    kept = {0, 2} if array.ndim == 4 and charger.name == "cavity" else set()
     return np.flip(array, tuple(axis for axis in range(array.ndim) if axis not in kept))
 
 
@@ -135,13 +156,12 @@ def _model(model: StarBattery) -> tuple[Any, list[Any]]:
         found = [total(hamiltonian, t, *shape)]
         found += [total(jump.terms, t, *shape).scaled(jnp.sqrt(jump.rate)) for jump in jumps]
         sizes = 2 * (charger.levels, model.levels)
-        dense = (x.dense(charger.levels, model.levels).reshape(sizes) for x in found)
-        return [x[:, : N + 1, :, : N + 1] for x in dense]
+        return [x.dense(charger.levels, model.levels).reshape(sizes) for x in found]
 
     # Every operator asks for the same times.
     @functools.lru_cache(maxsize=1)
     def operators(t: float) -> list[Any]:
-        return [to_qutip(matrix, charger).to("csr") for matrix in matrices(t)]
+        return [to_qutip(matrix, charger, N).to("csr") for matrix in matrices(t)]
 
     found = operators(0.0)
     if model.depends_on_time:

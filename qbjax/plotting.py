@@ -92,6 +92,13 @@ def tomogram(ax: "Axes", rho: ArrayLike, label: str, ladder: bool = True) -> "Ax
         Of the colour bar.
     ladder
         Label the levels with m = n - N/2; False labels them with n.
+
+    Examples
+    --------
+    >>> import qbjax as qb
+    >>> state = qb.steady_state(qb.StarBattery(N=4, F=0.5))
+    >>> with qb.plot.figure(8.6, 6.0) as (figure, axes):
+    ...     image = qb.plot.tomogram(axes[0, 0], state.battery, "populations and coherences")
     """
     values = np.abs(np.asarray(rho))
     N = values.shape[0] - 1
@@ -124,6 +131,13 @@ def charging_curve(
         Times in the unit of 1/g, shape (T,).
     energy, ergotropy
         In the unit of omega_B, shape (T,).
+
+    Examples
+    --------
+    >>> import qbjax as qb
+    >>> curve = qb.evolve(qb.StarBattery(N=4, F=0.5), [0.0, 1.0, 2.0])
+    >>> with qb.plot.figure(8.6, 6.0) as (figure, axes):
+    ...     qb.plot.charging_curve(axes[0, 0], curve.ts, curve.energy, curve.ergotropy)
     """
     ax.plot(ts, energy, label="$E_B$")
     if ergotropy is not None:
@@ -155,6 +169,17 @@ def charging_time(
         Of the curve.
     units
         What dephasing rates and times are divided by.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import qbjax as qb
+    >>> rates = np.geomspace(0.01, 10, 50)
+    >>> times = qb.charging_time(qb.StarBattery(N=4, F=0.5, gamma_C=rates), "decay_rate")
+    >>> best = qb.optimal_dephasing(qb.StarBattery(N=4, F=0.5), "decay_rate")
+    >>> with qb.plot.figure(8.6, 6.0) as (figure, axes):
+    ...     ax, star = axes[0, 0], (best.gamma_C, best.tau)
+    ...     qb.plot.charging_time(ax, rates, times.tau, star, "N = 4")
     """
     from matplotlib.ticker import LogLocator, NullLocator
 
@@ -193,6 +218,16 @@ def scaling(
         Functions of N by their labels.
     label, marker
         Of the points.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import qbjax as qb
+    >>> N = np.arange(1, 9)
+    >>> ratio = qb.steady_state(qb.StarBattery(N=N, F=0.5, N_max=8)).ratio
+    >>> with qb.plot.figure(8.6, 6.0) as (figure, axes):
+    ...     law = {"1 - 1.1/N": lambda N: 1 - 1.1 / N}
+    ...     qb.plot.scaling(axes[0, 0], N, ratio, law, "steady state")
     """
     N = np.asarray(N)
     (points,) = ax.plot(N, values, marker, label=label)
@@ -226,6 +261,13 @@ def lines(ax: "Axes", found: "DataArray", over: str) -> None:
     ------
     ArgumentError
         Where there are other dimensions.
+
+    Examples
+    --------
+    >>> import qbjax as qb
+    >>> found = qb.sweep(qb.StarBattery, {"N": [1, 2, 4], "F": [0.2, 0.5]}, "ratio")
+    >>> with qb.plot.figure(8.6, 6.0) as (figure, axes):
+    ...     qb.plot.lines(axes[0, 0], found.ratio, over="N")
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -271,6 +313,13 @@ def heatmap(
     ------
     ArgumentError
         Where there are other dimensions.
+
+    Examples
+    --------
+    >>> import qbjax as qb
+    >>> found = qb.sweep(qb.StarBattery, {"N": [1, 2, 4], "F": [0.2, 0.5]}, "ratio")
+    >>> with qb.plot.figure(8.6, 6.0) as (figure, axes):
+    ...     mesh = qb.plot.heatmap(axes[0, 0], found.ratio, over=("F", "N"))
     """
     _others(found, over, 0)
     for name in over:
@@ -330,6 +379,15 @@ def draw_sweep(found: "Dataset", stem: str | Path) -> list[Path]:
         The dataset that `qbjax.sweep` returned.
     stem
         Beginning of the files' names; that of the observable is added.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import qbjax as qb
+    >>> found = qb.sweep(qb.StarBattery, {"N": [1, 2, 4], "F": [0.2, 0.5]}, "ratio")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     [path.name for path in qb.plot.draw_sweep(found, f"{folder}/small")]
+    ['small-ratio.png', 'small-ratio.pdf']
     """
     made = []
     for name in found.data_vars:

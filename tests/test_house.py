@@ -72,6 +72,14 @@ def test_nothing_is_imported_by_a_star_or_relatively():
                 assert node.names[0].name != "*", path
 
 
+PICTURES = ("charging_curve", "charging_time", "draw_sweep", "figure", "heatmap", "lines")
+
+
+@pytest.mark.parametrize("name", [*PICTURES, "scaling", "tomogram"])
+def test_pictures_have_examples(name):
+    assert "Examples\n-----" in inspect.getdoc(getattr(qb.plot, name))
+
+
 @pytest.mark.parametrize("name", sorted(set(qb.__all__) - {"plot"}))
 def test_public_names_are_documented(name):
     public = getattr(qb, name)

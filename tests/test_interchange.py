@@ -96,9 +96,51 @@ def test_kets_and_operators():
     assert qutip.expect(COUNT, qb.to_qutip(ket)) == pytest.approx(0.64 * 3)
     np.testing.assert_array_equal(qb.from_qutip(qb.to_qutip(ket)), ket)
     np.testing.assert_allclose(np.diag(qb.from_qutip(COUNT)), np.arange(4.0), atol=1e-15)
-    np.testing.assert_array_equal(
-        qb.from_qutip(qutip.basis([2, 4], [0, 3])), np.eye(8)[4].reshape(2, 4)
+    excited_and_empty = qb.from_qutip(qutip.basis([2, 4], [0, 3]))
+    assert excited_and_empty[1, 0, 1, 0] == jnp.sum(jnp.abs(excited_and_empty)) == 1
+
+
+def test_padded_arrays():
+    model = qb.StarBattery(**PARAMETERS, N_max=6)
+    state = qb.steady_state(model)
+    for array, parts in ((state.battery, 1), (state.rho, 2)):
+        small = qb.to_qutip(array, N=N)
+        assert small.dims[0][-1] == N + 1
+        assert qutip.expect(COUNT, small if parts == 1 else small.ptrace(1)) == pytest.approx(N / 2)
+        np.testing.assert_array_equal(qb.from_qutip(small, N_max=6), array)
+    padded = qb.from_qutip(qutip.basis(N + 1, 0), N_max=6)
+    np.testing.assert_array_equal(padded, np.eye(7)[N])
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_terms_of_ones_own_and_rates_of_zero(size):
+    def battery(kind):
+        return qutip.tensor(qutip.qeye(2), qutip.jmat(size / 2, kind))
+
+    lower = qutip.tensor(qutip.sigmam(), qutip.qeye(size + 1))
+    mixed = lower + 0.5j * battery("-")
+    H = 0.5 * (lower + lower.dag()) + 0.3 * battery("y")
+    H += (lower.dag() * battery("-") + lower * battery("+")) / math.sqrt(size)
+    field = (qb.Term(0.15j, battery=qb.J_minus), qb.Term(-0.15j, battery=qb.J_plus))
+    jump = qb.Jump(0.2, qb.Term(1.0, qb.qubit().lowering), qb.Term(0.5j, battery=qb.J_minus))
+    model = qb.StarBattery(
+        N=size, F=0.5, gamma_C=0.0, Gamma_down=0.0, hamiltonian=field, jumps=jump
     )
+    found = qutip.liouvillian(*qb.to_qutip(model)).full()
+    wanted = qutip.liouvillian(H, [math.sqrt(0.2) * mixed]).full()
+    np.testing.assert_allclose(found, wanted, atol=1e-14)
+
+
+@pytest.mark.parametrize("t", [0.3, 2.0])
+def test_pieces_and_the_lab_frame(t):
+    drive = qb.PiecewiseConstant([1.0], [0.4, 0.7])
+    model = qb.StarBattery(N=N, F=drive, omega_d=1.2, frame="lab", charger=qb.cavity(4))
+    _, lower, count = CHARGERS["cavity"]
+    lower, count = (qutip.tensor(x, qutip.qeye(N + 1)) for x in (lower, count))
+    J, n = (qutip.tensor(qutip.qeye(4), x) for x in (J_MINUS, COUNT))
+    half = drive(t).item() * np.exp(1.2j * t) * lower + lower * J.dag() / math.sqrt(N)
+    wanted = count + n + half + half.dag()
+    np.testing.assert_allclose(qb.to_qutip(model)[0](t).full(), wanted.full(), atol=1e-14)
 
 
 @pytest.mark.parametrize(
@@ -110,6 +152,8 @@ def test_kets_and_operators():
         (lambda: qb.from_qutip(qutip.basis(4, 0).dag()), "`given`"),
         (lambda: qb.from_qutip(qutip.qeye([2, 2, 2])), "`given`"),
         (lambda: qb.from_qutip(qutip.qeye([3, 4])), "`charger`"),
+        (lambda: qb.to_qutip(np.eye(4), N=4), "`N`"),
+        (lambda: qb.from_qutip(qutip.qeye(4), N_max=2), "`N_max`"),
     ],
 )
 def test_wrong_input_names_the_argument(wrong, named):

@@ -27,8 +27,11 @@ def test_it_is_kept_without_outputs(path):
 @each
 def test_the_rendered_version_is_its_own(path):
     rendered = (FOLDER / "rendered" / f"{path.stem}.md").read_text(encoding="utf-8")
-    at = 0
-    for cell in nbformat.read(path, as_version=4).cells:
+    at, cells = 0, nbformat.read(path, as_version=4).cells
+    assert rendered.count("```python\n") == sum(c.cell_type == "code" for c in cells) + sum(
+        c.source.count("```python\n") for c in cells
+    )
+    for cell in cells:
         at = rendered.find(cell.source.strip(), at)
         assert at >= 0, cell.source
 

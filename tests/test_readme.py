@@ -36,7 +36,7 @@ def blocks(language):
     return [match for match in BLOCK.finditer(README) if match[1] == language]
 
 
-@pytest.mark.slow
+@pytest.mark.notebooks
 def test_python_blocks_print_what_the_readme_says():
     namespace = {}
     for block in blocks("python"):
@@ -88,9 +88,19 @@ def ci_run():
     return (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
-def test_links_lead_somewhere():
-    for target in re.findall(r"\]\((?!http)([^)]+)\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "notebooks/rendered/*.md"])
+def test_links_lead_somewhere(page):
+    for path in ROOT.glob(page):
+        for target in re.findall(r"\]\((?!http)([^)]+)\)", path.read_text(encoding="utf-8")):
+            assert (path.parent / target).exists(), target
+
+
+def test_the_observable_of_contributing_is_one():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (block,) = (match[2] for match in BLOCK.finditer(text) if match[1] == "python")
+    namespace = {"qb": qbjax}
+    exec(block, namespace)
+    assert namespace["found"].capacity.shape == (2, 1)
 
 
 def test_version_of_the_picture_is_known():
