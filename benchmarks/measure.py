@@ -16,6 +16,9 @@ from typing import Any
 
 import jax
 
+# Imported for its precision, which not every case would bring.
+import qbjax  # noqa: F401
+
 # Seconds: what takes longer is not run again; only once; and not at the next size, where it would
 # take about a minute.
 LIMIT, LONG, LAST = 60.0, 10.0, 3.0
