@@ -16,8 +16,8 @@ from qbjax import plotting
 README = Path(__file__).parents[1] / "README.md"
 MARKS = "<!-- benchmarks: made by python -m benchmarks.report -->", "<!-- end -->"
 
-# Cases that are drawn as time against size.
-DRAWN = ("steady_paper", "steady_unique", "scaling")
+# Cases that are drawn as time against size, with the largest error that counts, if there is one.
+DRAWN = {"steady_paper": 1e-6, "steady_unique": 1e-8, "scaling": None}
 
 Found = dict[str, Any]
 
@@ -66,22 +66,26 @@ def made(found: Found) -> str:
     return f"`{of['script']}`, {of['date']}, commit {of['commit']}; {where}; {versions}."
 
 
-def draw(found: Found, path: Path) -> None:
-    """Draw time against size, a panel for every kind of size."""
-    lines: dict[tuple[str, str], list[tuple[float, float]]] = {}
+def draw(found: Found, path: Path, most: float | None) -> None:
+    """Draw time against size, a panel for every kind of size; open markers for wrong answers."""
+    lines: dict[tuple[str, str], list[tuple[float, float, bool]]] = {}
     for row in found["rows"]:
         name, size = next(iter(row["at"].items()))
         rest = ", ".join(f"{k} = {v}" for k, v in list(row["at"].items())[1:])
         who = row["who"] + (f" ({rest})" if rest else "")
         if row["seconds"] is not None:
-            lines.setdefault((name, who), []).append((size, row["seconds"]))
+            right = most is None or (row["error"] is not None and row["error"] <= most)
+            lines.setdefault((name, who), []).append((size, row["seconds"], right))
     names = list(dict.fromkeys(name for name, _ in lines))
     height = 5 + 0.45 * len(lines)
     with plotting.figure(plotting.TWO_COLUMNS, height, columns=len(names)) as (figure, axes):
         for ax, name in zip(axes[0], names, strict=True):
             for i, (who, points) in enumerate((w, p) for (n, w), p in lines.items() if n == name):
+                sizes, times, right = np.transpose(points)
                 style = ("o-", "s--", "^:", "v-.")[i // 10 % 4]
-                ax.plot(*np.transpose(points), style, label=who)
+                (line,) = ax.plot(sizes, times, style, label=who)
+                wrong = right == 0
+                ax.plot(sizes[wrong], times[wrong], style[0], mfc="w", color=line.get_color())
             ax.set(xscale="log", yscale="log", xlabel=name, ylabel="time (s)")
             ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2 // len(names))
         figure.savefig(path, dpi=150)
@@ -89,7 +93,7 @@ def draw(found: Found, path: Path) -> None:
 
 def draw_precision(found: Found, path: Path) -> None:
     """Draw time against error, a panel for the largest size that QuTiP reached."""
-    with plotting.figure(plotting.TWO_COLUMNS, 9, columns=2) as (figure, axes):
+    with plotting.figure(plotting.TWO_COLUMNS, 11, columns=2) as (figure, axes):
         for ax, count in zip(
             axes[0], sorted({r["at"]["rates"] for r in found["rows"]}), strict=False
         ):
@@ -102,8 +106,8 @@ def draw_precision(found: Found, path: Path) -> None:
             for who, points in lines.items():
                 ax.plot(*np.transpose(points), "o-", label=who)
             ax.set(xscale="log", yscale="log", xlabel="error", ylabel="time (s)")
-            ax.set_title(f"N = {N}, {count} rates")
-            ax.legend()
+            title = f"N = {N}, {count} rate" + "s" * (count > 1)
+            ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, title=title)
         figure.savefig(path, dpi=150)
 
 
@@ -113,8 +117,11 @@ def page(results: dict[str, Found], folder: Path) -> str:
     for case, found in results.items():
         parts += [f"## {found['title']}", made(found), f"Error: {found['error']}."]
         if case in DRAWN:
-            draw(found, folder / f"{case}.png")
+            most = DRAWN[case]
+            draw(found, folder / f"{case}.png", most)
             parts.append(f"![{case}]({folder.name}/{case}.png)")
+            if most is not None:
+                parts.append(f"Open markers: the error is larger than {most:g}, or not known.")
         if case == "evolution":
             draw_precision(found, folder / "precision.png")
             parts.append(f"![work and precision]({folder.name}/precision.png)")

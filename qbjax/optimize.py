@@ -94,7 +94,8 @@ def optimize(
 ) -> Optimum:
     """Maximise a figure of merit over parameters of a model, from the model's own values.
 
-    The ascent is local: it finds the maximum uphill of the start. Its stopping rules are those of
+    The ascent is local: it finds a maximum near the start, not always the nearest, since its first
+    steps may cross a valley; start from several points. Its stopping rules are those of
     `qbjax.minimise.minimise`.
 
     Parameters

@@ -230,6 +230,9 @@ def test_what_a_dataset_says_of_itself():
     assert said["wall_time"] > 0
     assert found.energy.attrs == {"units": "unit of omega_B", "long_name": "energy of the battery"}
     assert found.tau_decay_rate.attrs["units"] == "1 / unit of g"
+    assert qb.grad_of("ratio", "F").units == "1 / (unit of g)"
+    assert qb.grad_of("energy", "kappa").units == "(unit of omega_B) / (unit of g)"
+    assert qb.grad_of("energy", "nbar").units == "unit of omega_B"
 
 
 def test_padded_sizes_make_no_difference():

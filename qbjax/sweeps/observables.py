@@ -13,7 +13,7 @@ from qbjax.charging import DEFINITIONS, charging_time
 from qbjax.checks import ArgumentError, Status, require
 from qbjax.dephasing import optimal_dephasing
 from qbjax.evolve import evolve
-from qbjax.models import StarBattery, out_of_range
+from qbjax.models import RATES, StarBattery, out_of_range
 from qbjax.steady import steady_state
 from qbjax.sweeps.provenance import fingerprint
 
@@ -120,6 +120,8 @@ def _optimal(definition: str, field: str) -> Callable[[Solved], Measured]:
 
 
 ENERGY, RATE, TIME = "unit of omega_B", "unit of g", "1 / unit of g"
+_FREQUENCIES = ("F", "g", "omega_B", "omega_C", "omega_d", *RATES)
+PARAMETER_UNITS = dict.fromkeys(_FREQUENCIES, RATE) | {"N": "1", "nbar": "1"}
 _FIGURES = {
     "energy": (ENERGY, "energy of the battery"),
     "ergotropy": (ENERGY, "ergotropy of the battery"),
@@ -281,10 +283,17 @@ def grad_of(name: str, parameter: str) -> Observable:
         found, status = solved.slopes(source)
         return found[parameter], status
 
-    units = f"({source.units}) / ({RATE})"
+    units = _over(source.units, PARAMETER_UNITS.get(parameter, RATE))
     words = f"derivative of {source.long_name} with respect to {parameter}"
     called = f"d_{name}_d_{parameter}"
     return Observable(called, units, words, measure, iterated=source.iterated)
+
+
+def _over(units: str, of: str) -> str:
+    """Return the units of a quotient."""
+    if of == "1":
+        return units
+    return f"{units if units == '1' else f'({units})'} / ({of})"
 
 
 def measure(solved: Solved, wanted: tuple[Observable, ...]) -> dict[str, Measured]:

@@ -9,11 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from qbjax.checks import Status, require
-from qbjax.models import RATES
 from qbjax.sweeps import points
 from qbjax.sweeps.grid import Chunks
 from qbjax.sweeps.job import Job
-from qbjax.sweeps.observables import RATE, Observable
+from qbjax.sweeps.observables import PARAMETER_UNITS, Observable
 from qbjax.sweeps.points import Points, Question, Solve
 from qbjax.sweeps.store import Array, Layout, Parts
 
@@ -24,8 +23,6 @@ _WORK = 1e9
 # States of a point that are in memory at once: what is returned, and what GMRES keeps on a GPU.
 _RETURNED, _KEPT = 4, 200
 
-_FREQUENCIES = ("F", "g", "omega_B", "omega_C", "omega_d", *RATES)
-_UNITS = dict.fromkeys(_FREQUENCIES, RATE) | {"N": "1", "nbar": "1"}
 # The status of a point that a store does not hold yet.
 _NOT_COMPUTED = -1
 _FLAGS: dict[str, Any] = {
@@ -96,7 +93,7 @@ class Run:
         free = not own & {*arrays, *self.job.grid.values}
         require(free, "observables", "of other names than the dimensions of arrays", sorted(own))
         coords = {
-            name: (self.job.grid.axis_of(name), values, {"units": _UNITS.get(name, "")})
+            name: (self.job.grid.axis_of(name), values, {"units": PARAMETER_UNITS.get(name, "")})
             for name, values in self.job.grid.values.items()
         }
         return Layout(arrays, coords, len(self.chunks))
