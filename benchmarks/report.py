@@ -163,7 +163,7 @@ def crossovers(cpu: dict[str, Found], gpu: dict[str, Found]) -> str:
 TASKS = (
     ("steady_paper", "paper's steady state, F/g = {F}, N = {N}", 1e-6),
     ("steady_unique", "unique steady state, N = {N}", 1e-8),
-    ("evolution", "charging curves, N = {N}, {rates} rates", 1e-6),
+    ("evolution", "charging curves, N = {N}, dephasing rates: {rates}", 1e-6),
     ("optimum", "best dephasing rate, N = {N}", 1e-4),
 )
 
@@ -171,8 +171,8 @@ TASKS = (
 def short_table(results: dict[str, Found]) -> str:
     """Return the table for the project's README: the fastest that is right, of either side.
 
-    Of the sizes of a task it has the smallest, the largest at which a peer is right, the largest,
-    and all at which a peer wins.
+    Of the sizes of a task whose errors are known it has the smallest, the largest at which a peer
+    is right, the largest, and all at which a peer wins.
     """
     lines = [
         "| task | error at most | qbjax | best peer | ratio |",
@@ -180,6 +180,7 @@ def short_table(results: dict[str, Found]) -> str:
     ]
     for case, task, most in TASKS:
         rows = results[case]["rows"] if case in results else []
+        rows = [row for row in rows if row["error"] is not None]
         tasks: dict[str, list[tuple[dict[str, Any], list[Found | None]]]] = {}
         for at in {str(row["at"]): row["at"] for row in rows}.values():
             rest = str(list(at.items())[1:])
@@ -198,10 +199,7 @@ def _fastest(rows: list[Found], at: dict[str, Any], most: float) -> list[Found |
     good = [
         row
         for row in rows
-        if row["at"] == at
-        and row["seconds"] is not None
-        and row["error"] is not None
-        and row["error"] <= most
+        if row["at"] == at and row["seconds"] is not None and row["error"] <= most
     ]
     return [
         min(

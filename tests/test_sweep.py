@@ -18,7 +18,7 @@ import xarray
 from helpers import mp_energy
 
 import qbjax as qb
-from qbjax import plotting
+from qbjax.plotting import datasets
 from qbjax.sweeps import observables, points
 from qbjax.sweeps import run as runs
 from qbjax.sweeps.grid import Chunks, Grid
@@ -850,7 +850,7 @@ def test_pictures():
 def test_panels_of_one_picture_share_a_scale(rates):
     grid = {"N": range(1, 13), "F": [0.3, 2.0], "gamma_C": np.geomspace(0.01, 10, rates)}
     found = sweep(qb.StarBattery, grid, "tau_decay_rate").tau_decay_rate
-    with plotting._panels(found) as made:
+    with datasets._panels(found) as made:
         panels = [ax for ax in made.axes if ax.get_title()]
         assert [ax.get_title() for ax in panels] == ["$F$ = 0.3", "$F$ = 2"]
         colours = {mesh.get_clim() for ax in panels for mesh in ax.collections}
@@ -863,9 +863,9 @@ def test_panels_of_one_picture_share_a_scale(rates):
 def test_scales():
     ends = {"linear": ([1, 50], [-1.0, 3.0], [0.0, 0.0], [np.nan]), "log": ([0.1, 10], [1, 900])}
     for name, examples in ends.items():
-        assert [plotting._scale(np.array(each))[0] for each in examples] == [name] * len(examples)
+        assert [datasets._scale(np.array(each))[0] for each in examples] == [name] * len(examples)
     signed = np.array([-1e9, -1.0, 0.0, 2.0, np.nan, 1e5, 1.0])
-    assert plotting._scale(signed) == ("symlog", {"linthresh": 2.0})
+    assert datasets._scale(signed) == ("symlog", {"linthresh": 2.0})
 
 
 @pytest.mark.parametrize("low", [-1e4, -1.0, 0.0])
