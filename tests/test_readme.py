@@ -107,14 +107,8 @@ def test_version_of_the_picture_is_known():
     assert f"qbjax {qbjax.__version__}" in README
 
 
-# Their examples take long to compile.
-HEAVY = {f"qbjax.{m}" for m in ("charging", "dephasing", "optimize", "trial", "paper.reproduction")}
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["qbjax", *(pytest.param(m, marks=[pytest.mark.slow] * (m in HEAVY)) for m in MODULES)],
-)
+@pytest.mark.notebooks
+@pytest.mark.parametrize("name", ["qbjax", *MODULES])
 def test_docstring_examples(name):
     module = importlib.import_module(name)
     assert doctest.testmod(module).failed == 0
