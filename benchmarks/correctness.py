@@ -136,5 +136,8 @@ def verdict(row: Row, relaxation_time: float) -> str:
     waits = any(way in row.who for way in ("mesolve", "propagator", "resolvent"))
     if waits and not ("to t = 1e12" in row.who and relaxation_time < 1e10):
         return f"not settled: the relaxation time is {relaxation_time:.2g}"
+    if abs(row.more["energy"] / row.at["N"] - 0.5) > 1e-6:
+        # All stationary states have this energy.
+        return "not stationary"
     near = row.error is not None and row.error < 1e-3
     return "not accurate" if near else "a state, but another one"

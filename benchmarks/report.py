@@ -67,27 +67,28 @@ def made(found: Found) -> str:
 
 
 def draw(found: Found, path: Path, most: float | None) -> None:
-    """Draw time against size, a panel for every kind of size; open markers for wrong answers."""
-    lines: dict[tuple[str, str], list[tuple[float, float, bool]]] = {}
+    """Draw time against size, a panel for every setting; open markers for wrong answers."""
+    lines: dict[tuple[tuple[str, str], str], list[tuple[float, float, bool]]] = {}
     for row in found["rows"]:
         name, size = next(iter(row["at"].items()))
         rest = ", ".join(f"{k} = {v}" for k, v in list(row["at"].items())[1:])
-        who = row["who"] + (f" ({rest})" if rest else "")
+        panel, who = (name, rest), row["who"]
         if row["seconds"] is not None:
             right = most is None or (row["error"] is not None and row["error"] <= most)
-            lines.setdefault((name, who), []).append((size, row["seconds"], right))
-    names = list(dict.fromkeys(name for name, _ in lines))
+            lines.setdefault((panel, who), []).append((size, row["seconds"], right))
+    panels = list(dict.fromkeys(panel for panel, _ in lines))
     height = 5 + 0.45 * len(lines)
-    with plotting.figure(plotting.TWO_COLUMNS, height, columns=len(names)) as (figure, axes):
-        for ax, name in zip(axes[0], names, strict=True):
-            for i, (who, points) in enumerate((w, p) for (n, w), p in lines.items() if n == name):
+    with plotting.figure(plotting.TWO_COLUMNS, height, columns=len(panels)) as (figure, axes):
+        for ax, panel in zip(axes[0], panels, strict=True):
+            for i, (who, points) in enumerate((w, p) for (n, w), p in lines.items() if n == panel):
                 sizes, times, right = np.transpose(points)
                 style = ("o-", "s--", "^:", "v-.")[i // 10 % 4]
                 (line,) = ax.plot(sizes, times, style, label=who)
                 wrong = right == 0
                 ax.plot(sizes[wrong], times[wrong], style[0], mfc="w", color=line.get_color())
-            ax.set(xscale="log", yscale="log", xlabel=name, ylabel="time (s)")
-            ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2 // len(names))
+            ax.set(xscale="log", yscale="log", xlabel=panel[0], ylabel="time (s)")
+            columns = 2 // len(panels)
+            ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=columns, title=panel[1])
         figure.savefig(path, dpi=150)
 
 

@@ -78,7 +78,7 @@ _REASONS = {
     ),
     Status.NO_DRIVE: (
         "Argument `F` must be nonzero for a steady state: without drive the charger and the "
-        "battery exchange a conserved number of excitations and the null space grows to 2N + 2; "
+        "battery exchange a conserved number of excitations and the null space grows beyond N + 1; "
         "use qbjax.evolve"
     ),
     Status.NO_COUPLING: (

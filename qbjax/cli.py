@@ -86,6 +86,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> _Parser:
     parser = _Parser(prog="qbjax", description="Dephased charging of quantum batteries.")
+    parser.add_argument("--version", action="version", version=f"qbjax {qb.__version__}")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
     def add(name: str, verb: Callable[[argparse.Namespace], Result], summary: str) -> _Parser:
@@ -229,7 +230,11 @@ def _charging_time(options: argparse.Namespace) -> Result:
 def _optimal_dephasing(options: argparse.Namespace) -> Result:
     given = _given(options, _TIME_OPTIONS)
     found = qb.optimal_dephasing(_model(options), options.definition, progress=True, **given)
-    return _fields(found)
+    if options.json:
+        return _fields(found)
+    # For a reader, how the descent came down is its number of steps, and the scan too long.
+    steps = {} if found.history is None else {"steps": int(np.isfinite(found.history).sum()) - 1}
+    return _fields(found, without=("history", "scan_gamma_C", "scan_tau")) | steps
 
 
 def _sweep(options: argparse.Namespace) -> Result:

@@ -20,6 +20,10 @@ from qbjax.models import StarBattery, over_batch
 _SCAN, _SAMPLED_SCAN = 200, 48
 # Where the scan starts in the latter case, over the heaviest frequency, if not higher.
 _LOWEST = 1e-3
+# Definitions whose minimum is smooth.
+_SMOOTH = ("fit", "integral")
+# Step in ln gamma_C of the differences that tell how an optimum moves.
+_STEP = 1e-3
 
 
 class OptimalDephasing(eqx.Module):
@@ -84,6 +88,10 @@ def optimal_dephasing(
     the detuning. From its lowest point gradient descent in ln gamma_C runs down ln tau. For
     "decay_rate" on charger resonance the optimum is a cusp and known in closed form,
     gamma_C* = 4 omega_min and tau* = 1/omega_min.
+
+    Derivatives, forward and reverse, are those of the optimum itself and not of the descent; that
+    of gamma_C* is good to 1e-5. They are NaN by "settling", and by "decay_rate" beyond the closed
+    form, whose minimum is a kink or a jump. Those of the scan and of the history are zero.
 
     Beyond dephasing on battery resonance these frequencies are those of the model without the rest,
     and the scan starts no lower than 1e-3 times the heaviest one.
@@ -168,7 +176,9 @@ def _optimal(
     *,
     progress: bool = False,
 ) -> OptimalDephasing:
-    problem, scan = _scan(model, option, definition, branch)
+    fixed = jax.lax.stop_gradient(eqx.filter(model, eqx.is_array))
+    fixed = eqx.combine(fixed, model)
+    problem, scan = _scan(fixed, option, definition, branch)
     start, lowest = scan.log_gammas[scan.best], scan.log_taus[scan.best]
     descent = minimise(
         Partial(_loss(definition), problem),
@@ -183,13 +193,14 @@ def _optimal(
     # A descent that left the valley of the scan has crossed the end of a branch.
     near = jnp.abs(descent.x - start) < 4 * (scan.log_gammas[1] - scan.log_gammas[0])
     smooth = near & (jnp.abs(descent.value - lowest) < 0.1) & ~scan.ended
-    log_gamma = jnp.where(smooth, descent.x, start)
-    log_tau = jnp.where(smooth, descent.value, lowest)
+    found = (descent.x, descent.value, descent.aux), (start, lowest, scan.warm)
+    log_gamma, log_tau, warm = jax.tree.map(lambda a, b: jnp.where(smooth, a, b), *found)
     trust = _trust(problem, definition, log_gamma, branch)
     known = (trust == Status.OK) | (trust == Status.AMBIGUOUS)
     log_gamma, log_tau = (jnp.where(known, x, jnp.nan) for x in (log_gamma, log_tau))
     status = jnp.where(descent.converged & ~scan.at_edge, trust, Status.NOT_CONVERGED)
     status = jnp.where(smooth, status, Status.AMBIGUOUS)
+    log_gamma, log_tau = _with_derivatives(model, option, definition, log_gamma, log_tau, warm)
     return OptimalDephasing(
         gamma_C=jnp.exp(log_gamma),
         tau=jnp.exp(log_tau),
@@ -206,6 +217,35 @@ def _optimal(
 
 
 @eqx.filter_jit
+def _with_derivatives(
+    model: StarBattery,
+    option: jax.Array | None,
+    definition: str,
+    log_gamma: jax.Array,
+    log_tau: jax.Array,
+    warm: Any,
+) -> tuple[jax.Array, jax.Array]:
+    """Give the optimum the derivatives of a minimum: those of L_x(x*) = 0 and of L(x*)."""
+    problem, loss = charging.problem_of(model, option), _loss(definition)
+    around = log_gamma + _STEP * jnp.array([-1.0, 0.0, 1.0])
+    below, value, above = jax.lax.map(lambda x: loss(problem, x, warm)[0], around)
+    slope = (above - below) / (2 * _STEP)
+    curvature = jax.lax.stop_gradient(above - 2 * value + below) / _STEP**2
+    if definition not in _SMOOTH:
+        slope, value = slope * jnp.nan, value * jnp.nan
+    return _moves_with(log_gamma, -slope / curvature), _moves_with(log_tau, value)
+
+
+@jax.custom_jvp
+def _moves_with(x: jax.Array, other: jax.Array) -> jax.Array:
+    """Return x, with the derivative of the other."""
+    return x
+
+
+_moves_with.defjvps(None, lambda moved, *_: moved)
+
+
+@eqx.filter_jit
 def _trust(problem: Problem, definition: str, log_gamma: jax.Array, branch: str) -> jax.Array:
     """Return the status of the charging time at a dephasing rate."""
     status = charging.trusted(problem, definition, log_gamma, branch)[1]
@@ -218,7 +258,7 @@ def _trust(problem: Problem, definition: str, log_gamma: jax.Array, branch: str)
 @functools.cache
 def _default_optimizer(definition: str) -> optax.GradientTransformation:
     # Cached, because a fresh optimiser would be compiled afresh.
-    if definition in ("fit", "integral"):
+    if definition in _SMOOTH:
         return optax.lbfgs(linesearch=None)
     # The minimum is a kink or a jump, where the slope tells nothing but the side: ever shorter
     # steps towards it close in on what is up to 30 % of gamma_C away.

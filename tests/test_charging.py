@@ -278,6 +278,34 @@ def test_gradients(definition):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("definition", "delta"), [("integral", None), ("fit", None), ("fit", 0.2)])
+def test_derivatives_of_an_optimum(definition, delta):
+    omega_C = None if delta is None else 1 + delta
+
+    def optimum(F):
+        best = qb.optimal_dephasing(qb.StarBattery(N=1, F=F, omega_C=omega_C), definition)
+        return jnp.stack([best.log_gamma_C, best.log_tau])
+
+    F, h = 0.5, 1e-3
+    reverse, forward = (jax.jit(d(optimum))(F) for d in (jax.jacrev, jax.jacfwd))
+    np.testing.assert_allclose(reverse, forward, rtol=1e-9)
+    at = [np.asarray(optimum(F + k * h)) for k in (-2, -1, 1, 2)]
+    differences = (8 * (at[2] - at[1]) - (at[3] - at[0])) / (12 * h)
+    # The descent knows ln tau to 1e-8, and ln gamma_C to about as much.
+    np.testing.assert_allclose(reverse, differences, rtol=5e-5)
+
+
+@pytest.mark.slow
+def test_a_kink_has_no_derivative():
+    def tau(F):
+        return qb.optimal_dephasing(qb.StarBattery(N=1, F=F), "settling").tau
+
+    value, slope = jax.value_and_grad(tau)(0.5)
+    assert np.isfinite(value)
+    assert np.isnan(slope)
+
+
+@pytest.mark.slow
 def test_batches_equal_single_models():
     batch = qb.StarBattery(N=jnp.arange(1, 5), F=0.5, gamma_C=0.3, N_max=4)
     together = qb.charging_time(batch, "settling")

@@ -927,3 +927,6 @@ def test_the_command_line(tmp_path, capsys, monkeypatch):
         assert message in said
         assert said.count("\n") == 1
     assert main(["sweep", "none.toml"]) == 2
+    assert (
+        "Argument `file` must be a file that is there, but is none.toml" in capsys.readouterr().err
+    )

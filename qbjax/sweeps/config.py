@@ -51,6 +51,7 @@ def from_toml(path: str | Path) -> dict[str, Any]:
         Where it cannot be read.
     """
     path = Path(path)
+    require(path.is_file(), "file", "a file that is there", path)
     try:
         found = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
