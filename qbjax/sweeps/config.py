@@ -46,7 +46,7 @@ def from_toml(path: str | Path) -> dict[str, Any]:
     Raises
     ------
     ArgumentError
-        Where the file is no TOML or holds what a sweep does not know.
+        Where the file is not there, is no TOML, or holds what a sweep does not know.
     OSError
         Where it cannot be read.
     """
