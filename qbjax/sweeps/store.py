@@ -6,11 +6,14 @@ the array `done` is written last, so that a chunk is either whole or computed ag
 
 import errno
 import functools
+import glob
 import itertools
 import json
 import os
 import shutil
 import textwrap
+import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -95,10 +98,15 @@ class Store:
         self.chunk_shape: tuple[int, ...] = tuple(group.attrs["chunk_shape"])
         # A process that was killed after its last chunk has not said what it was made with.
         self.signed = "method" in group.attrs
-        self.done = np.zeros(group["done"].shape, bool)
+
+    @property
+    def done(self) -> np.ndarray:
+        """Which chunks are done, by this process or by others."""
+        marked = np.zeros(self.group["done"].shape, bool)
         # A chunk of one number each, there or not: far quicker than reading them.
-        done = (path / "done" / "c").glob("*")
-        self.done[[int(each.name) for each in done if each.name.isdigit()]] = True
+        chunks = (self.path / "done" / "c").glob("*")
+        marked[[int(each.name) for each in chunks if each.name.isdigit()]] = True
+        return marked
 
     def write(self, number: int, parts: Parts) -> None:
         """Write what a chunk gives, and then that it is done."""
@@ -106,7 +114,6 @@ class Store:
             for name, (where, values) in parts.items():
                 self.group[name][where] = values
             self.group["done"][number] = 1
-        self.done[number] = True
 
     def sign(self, attrs: dict[str, Any]) -> None:
         """Write what the chunks were made with; times of several calls add up."""
@@ -128,17 +135,24 @@ class Store:
         return found.drop_vars("done")
 
 
-def check_path(store: Any) -> Path:
-    """Return the path of a store; refuse one that cannot be written, or holds anything but a sweep.
+def opened(path: Path, what: dict[str, Any]) -> Store:
+    """Open the store of a sweep; where another process is replacing it just now, a moment later."""
+    for _ in range(100):
+        if is_sweep(path):
+            break
+        time.sleep(0.01)
+    return Store(path, what)
 
-    A store is made beside its path and then moved there, so that what is there is whole.
-    """
+
+def check_path(store: Any) -> Path:
+    """Return the path of a store; refuse what cannot be written, or holds anything but a sweep."""
     named = isinstance(store, str | os.PathLike) and str(store) != ""
     require(named, "store", "the path of a directory", repr(store))
+    local = "a local directory (make it there, and copy it when it is done)"
+    require("://" not in str(store), "store", local, f'"{store}"')
     path = Path(store).expanduser()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _clear(path)
         free = not path.exists() or not any(path.iterdir())
     except OSError as error:
         wanted = "a directory that can be written"
@@ -149,26 +163,63 @@ def check_path(store: Any) -> Path:
     return path
 
 
-def _beside(path: Path) -> tuple[Path, Path]:
-    """Return where a store is made, and where one that is discarded goes."""
-    return path.with_name(f"{path.name}.making"), path.with_name(f"{path.name}.discarded")
+def _beside(path: Path, what: str) -> Path:
+    """Return a new name beside a store, which no other process has."""
+    return path.with_name(f"{path.name}.{uuid.uuid4().hex}.{what}")
 
 
 def _clear(path: Path) -> None:
-    """Remove what a process that was killed has left beside a store."""
-    for litter in _beside(path):
-        shutil.rmtree(litter, ignore_errors=True)
+    """Remove what processes that were killed left beside a store a day ago."""
+    for what in ("making", "discarded"):
+        for litter in path.parent.glob(f"{glob.escape(path.name)}.*.{what}"):
+            if time.time() - litter.stat().st_mtime > 86400:
+                shutil.rmtree(litter, ignore_errors=True)
 
 
-def prepare(path: Path, layout: Layout, shape: tuple[int, ...], what: dict[str, Any]) -> None:
-    """Make the store of a sweep, in the place of any other that is there."""
-    making, discarded = _beside(path)
+def which(path: Path) -> int | None:
+    """Return what tells a directory from any other that takes its place; None where none is."""
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
+
+
+def prepare(
+    path: Path,
+    layout: Layout,
+    shape: tuple[int, ...],
+    what: dict[str, Any],
+    in_place_of: int | None,
+) -> None:
+    """Make the store of a sweep, beside its path first, so that what is there is whole.
+
+    Where another process was quicker, its store stands; only the directory that is named by `which`
+    is replaced.
+    """
+    making, discarded = _beside(path, "making"), _beside(path, "discarded")
     with _writing(path):
-        _fill(making, layout, shape, what)
-        if path.exists():
-            path.rename(discarded)
-        making.rename(path)
+        try:
+            _fill(making, layout, shape, what)
+            while not _moved(making, path) and which(path) == in_place_of:
+                _moved(path, discarded)
+                if which(discarded) != in_place_of:
+                    # Another process replaced it in between.
+                    _moved(discarded, path)
+        finally:
+            for litter in (making, discarded):
+                shutil.rmtree(litter, ignore_errors=True)
         _clear(path)
+
+
+def _moved(path: Path, to: Path) -> bool:
+    """Rename a directory, unless it is gone or another one is there; tell whether it was done."""
+    try:
+        path.rename(to)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return False
+    return True
 
 
 @contextmanager

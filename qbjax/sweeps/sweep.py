@@ -206,13 +206,17 @@ def _in_store(job: Job, store: Any, overwrite: bool, chunk_size: int | None) -> 
     with _together():
         if jax.process_index() == 0:
             path = stores.check_path(store)
+            there = stores.which(path)
             if overwrite or not stores.is_sweep(path):
                 run = Run.of(job, chunk_size)
                 made = run if chunk_size else run.fitting()
-                stores.prepare(path, made.layout, made.shape, what)
+                stores.prepare(path, made.layout, made.shape, what, there)
     with _together():
-        kept = Store(Path(store).expanduser(), what)
-    return made or Run(job, kept.chunk_shape), kept
+        kept = stores.opened(Path(store).expanduser(), what)
+    if made is None or made.shape != kept.chunk_shape:
+        # The store is one that was there, or that of another process that was quicker.
+        made = Run(job, kept.chunk_shape)
+    return made, kept
 
 
 def _finish(run: Run, kept: Memory | Store, progress: bool) -> bool:
@@ -220,8 +224,9 @@ def _finish(run: Run, kept: Memory | Store, progress: bool) -> bool:
     from tqdm import tqdm
 
     processes, this = jax.process_count(), jax.process_index()
-    mine = np.flatnonzero(~kept.done)[this::processes].tolist()
-    before = 0 if processes > 1 else sum(map(run.points, np.flatnonzero(kept.done).tolist()))
+    done = kept.done
+    mine = np.flatnonzero(~done)[this::processes].tolist()
+    before = 0 if processes > 1 else sum(map(run.points, np.flatnonzero(done).tolist()))
     total = before + sum(map(run.points, mine))
     what = f"sweep on {len(jax.devices())} x {jax.devices()[0].device_kind}"
     options: dict[str, Any] = {"unit": " points", "disable": not progress}
@@ -229,6 +234,10 @@ def _finish(run: Run, kept: Memory | Store, progress: bool) -> bool:
         for number in mine:
             kept.write(number, run.solve(number))
             bar.update(run.points(number))
+        # What another process replaced or has not written yet is not waited for.
+        while processes == 1 and not np.all(kept.done):
+            for number in np.flatnonzero(~kept.done).tolist():
+                kept.write(number, run.solve(number))
     return bool(mine)
 
 
