@@ -27,12 +27,15 @@ from qbjax.batching import map_batch
 from qbjax.checks import (
     ArgumentError,
     Status,
+    as_number,
     raise_unless_ok,
+    refusal,
+    refuse,
     require,
     require_choice,
 )
 from qbjax.curves import Curve, charging_curve, energy_modes
-from qbjax.models import StarBattery, over_batch
+from qbjax.models import StarBattery, out_of_range, over_batch, require_model
 from qbjax.sampled import Sampled
 from qbjax.sectors import Sectors
 from qbjax.settling import log_settling_time
@@ -138,12 +141,14 @@ def charging_time(
     >>> print(f'{qb.charging_time(leaky, "settling").tau:.1f}')
     67.3
     """
+    require_model(model)
     model = sectors.without_idle_drive(model)
-    option, branch = checked_options(model, definition, options)
+    option, branch, refused = checked_options(model, definition, options)
+    settings = (option, definition, branch, jnp.asarray(refused))
     if sectors.obstacle(model) is None:
-        result, exists = _exact_batch(model, option, definition, branch), rates.existence(model)
+        result, exists = _exact_batch(model, *settings), rates.existence(model)
     else:
-        result = map_batch(_solve, model, option, definition, branch)
+        result = map_batch(_solve, model, *settings)
         exists = jnp.where(result.status <= Status.NO_COUPLING, result.status, Status.OK)
     if throw:
         raise_unless_ok(exists)
@@ -177,8 +182,8 @@ def decay_rate(model: StarBattery, min_weight: ArrayLike = 1e-3) -> jax.Array:
 
 def checked_options(
     model: StarBattery, definition: str, options: dict[str, Any]
-) -> tuple[jax.Array | None, str]:
-    """Return the numerical option and the branch of a definition."""
+) -> tuple[jax.Array | None, str, Any]:
+    """Return the numerical option and the branch of a definition, and whether it was refused."""
     require_choice(definition, "definition", DEFINITIONS)
     constant = "constant in time for a charging time"
     require(not model.depends_on_time, "model", constant, "one with a pulse or a lab-frame drive")
@@ -189,11 +194,11 @@ def checked_options(
     left = dict(options)
     branch = left.pop("branch", BRANCHES[0]) if definition == "fit" else BRANCHES[0]
     require_choice(branch, "branch", BRANCHES)
-    option = None
+    option, refused = None, False
     if definition in _OPTION:
         name, default = _OPTION[definition]
-        given = left.pop(name, None)
-        option = _checked_option(name, default if given is None else given)
+        value = left.pop(name, None)
+        option, refused = _checked_option(name, default if value is None else value)
     for unknown in left:
         raise ArgumentError(
             f'Argument `{unknown}` must be left out for "{definition}", but is given.'
@@ -203,18 +208,18 @@ def checked_options(
             "Arguments `omega_C` and `omega_d` must be None (charger resonance) for the closed "
             'form of the "integral" definition, but are given; use "settling".'
         )
-    return option, branch
+    return option, branch, refused
 
 
-def _checked_option(name: str, value: ArrayLike | None) -> jax.Array | None:
+def _checked_option(name: str, value: ArrayLike | None) -> tuple[jax.Array | None, Any]:
     if value is None:
-        return None
-    option = jnp.asarray(value, dtype=float)
+        return None, False
+    option = as_number(value, name)
     if name == "window":
-        require(option > 0, name, "positive, a width in time", value)
+        refused = refusal(option > 0, name, "positive, a width in time", value)
     else:
-        require((option > 0) & (option < 1), name, "between 0 and 1", value)
-    return option
+        refused = refusal((option > 0) & (option < 1), name, "between 0 and 1", value)
+    return jnp.asarray(option), refused
 
 
 @eqx.filter_jit
@@ -223,7 +228,11 @@ def _exact_batch(model: StarBattery, *settings: Any) -> ChargingTime:
 
 
 def _solve(
-    model: StarBattery, option: jax.Array | None, definition: str, branch: str
+    model: StarBattery,
+    option: jax.Array | None,
+    definition: str,
+    branch: str,
+    refused: jax.Array,
 ) -> ChargingTime:
     problem = problem_of(model, option)
     log_gamma = jnp.log(jnp.where(model.gamma_C > 0, model.gamma_C, 1.0))
@@ -232,7 +241,8 @@ def _solve(
         exists = rates.existence(model)
         status = jnp.where(exists == Status.OK, status, exists)
         log_tau = jnp.where(exists == Status.OK, log_tau, jnp.nan)
-    return ChargingTime(jnp.exp(log_tau), log_tau, status, evidence, definition)
+    result = ChargingTime(jnp.exp(log_tau), log_tau, status, evidence, definition)
+    return refuse(refused | out_of_range(model), result)
 
 
 def problem_of(model: StarBattery, option: jax.Array | None) -> Problem:

@@ -1,13 +1,15 @@
 """Arguments checked at the door, and the status that a solve reports.
 
-Values that JAX is tracing cannot be looked at, so every check here passes on traced values: under
-`jax.jit`, `jax.vmap` and `jax.grad` a solve reports a `Status` instead of raising.
+Values that JAX is tracing cannot be looked at. Under `jax.jit`, `jax.vmap` and `jax.grad` a solve
+reports a `Status` instead of raising, with NaN in place of numbers.
 """
 
 import enum
 from typing import Any
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -112,8 +114,8 @@ _REASONS = {
         "derivative that does not exist"
     ),
     Status.OUT_OF_RANGE: (
-        "a parameter is out of its range there: a negative rate or occupation, omega_B that is "
-        "not positive, or no finite number"
+        "an argument is out of its range there: a negative rate or occupation, omega_B that is "
+        "not positive, a start that is no state, times that do not increase, or no finite number"
     ),
 }
 
@@ -124,18 +126,91 @@ def is_concrete(*values: Any) -> bool:
 
 
 def require(condition: Any, name: str, requirement: str, value: Any) -> None:
-    """Raise `ArgumentError` unless the condition holds everywhere; traced conditions pass."""
-    if condition is True:
-        return
+    """Raise `ArgumentError` unless a condition holds that is known where JAX is tracing, too."""
+    assert is_concrete(condition), f"a check of numbers has a twin: {name} {requirement}"
+    require_known(condition, name, requirement, value)
+
+
+def require_known(condition: Any, name: str, requirement: str, value: Any) -> None:
+    """Raise `ArgumentError` where a condition is known to fail somewhere.
+
+    Traced conditions pass: their twin is elsewhere, for models `qbjax.models.out_of_range`.
+    """
     if is_concrete(condition) and not np.all(condition):
         shown = np.asarray(value) if is_concrete(value) else "a traced value"
         one_line = " ".join(str(shown).split())
         raise ArgumentError(f"Argument `{name}` must be {requirement}, but is {one_line}.")
 
 
+def refusal(condition: Any, name: str, requirement: str, value: Any) -> Any:
+    """Raise like `require_known`, and return where a traced condition does not hold, for `refuse`.
+
+    That is the twin of the check. False where nothing is traced.
+    """
+    require_known(condition, name, requirement, value)
+    return False if is_concrete(condition) else ~condition
+
+
+def array_module(*values: Any) -> Any:
+    """Return numpy for values that are known, and jax.numpy for those that JAX is tracing."""
+    return np if is_concrete(values) else jnp
+
+
+def as_array(values: Any, name: str) -> Any:
+    """Return what is an array of numbers, on the host where it is known, or refuse it."""
+    module, kind = array_module(values), f"of type {type(values).__name__}"
+    try:
+        array = module.asarray(values)
+    except (TypeError, ValueError):
+        raise ArgumentError(
+            f"Argument `{name}` must be an array of numbers, but is {kind}."
+        ) from None
+    numbers = jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool
+    require(numbers, name, "an array of numbers", kind)
+    return array
+
+
+def as_number(value: Any, name: str) -> Any:
+    """Return one real number as an array of shape () in the precision that is worked in."""
+    array = as_array(value, name)
+    real = array.shape == () and not jnp.iscomplexobj(array)
+    require(real, name, "one real number", f"of shape {array.shape} and type {array.dtype}")
+    return array.astype(jnp.result_type(float))
+
+
+def blank(refused: Any, values: Any) -> Any:
+    """Return arrays with NaN in place of the numbers of what was refused, and False for True.
+
+    The axes of `refused` are the first ones of the arrays. Integers stay.
+    """
+    if refused is False:
+        return values
+
+    def blanked(leaf: Any) -> Any:
+        ahead = jnp.asarray(refused)
+        ahead = ahead.reshape(ahead.shape + (1,) * (leaf.ndim - ahead.ndim))
+        if leaf.dtype == bool:
+            return leaf & ~ahead
+        number = jnp.issubdtype(leaf.dtype, jnp.inexact)
+        return jnp.where(ahead, jnp.nan, leaf) if number else leaf
+
+    return jax.tree.map(blanked, values)
+
+
+def refuse(refused: Any, result: Any) -> Any:
+    """Return a result with `OUT_OF_RANGE` and NaN where its arguments were refused.
+
+    For one model: `refused` has the shape ().
+    """
+    if refused is False:
+        return result
+    status = jnp.where(refused, Status.OUT_OF_RANGE, result.status)
+    return eqx.tree_at(lambda x: x.status, blank(refused, result), status)
+
+
 def require_choice(value: str, name: str, choices: tuple[str, ...]) -> None:
     """Raise `ArgumentError` unless the value is one of the choices."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         listed = ", ".join(f'"{c}"' for c in choices)
         raise ArgumentError(f'Argument `{name}` must be one of {listed}, but is "{value}".')
 

@@ -12,9 +12,9 @@ from jax.tree_util import Partial
 from qbjax import charging, fit, rates, sectors
 from qbjax.batching import map_batch
 from qbjax.charging import Exact, Problem
-from qbjax.checks import Status, raise_unless_ok
+from qbjax.checks import Status, raise_unless_ok, refuse
 from qbjax.minimise import minimise
-from qbjax.models import StarBattery, over_batch
+from qbjax.models import StarBattery, out_of_range, over_batch, require_model
 
 # Dephasing rates that are looked at before the descent, and fewer of them where each is sampled.
 _SCAN, _SAMPLED_SCAN = 200, 48
@@ -129,21 +129,22 @@ def optimal_dephasing(
     >>> print(f"{best.gamma_C:.3f} {best.tau:.3f}")
     1.092 2.959
     """
+    require_model(model)
     model = sectors.without_idle_drive(model)
-    option, branch = charging.checked_options(model, definition, options)
+    option, branch, refused = charging.checked_options(model, definition, options)
     exact = sectors.obstacle(model) is None
     if exact and throw:
         raise_unless_ok(rates.charges(model))
     if definition == "decay_rate" and model.Delta_C is None:
-        return _closed_form(model, option)
-    settings = (option, definition, branch, optimizer, max_steps, tolerance)
+        return _closed_form(model, option, jnp.asarray(refused))
+    settings = (option, definition, branch, jnp.asarray(refused), optimizer, max_steps, tolerance)
     if not model.batch_shape:
         return _optimal(model, *settings, progress=progress)
     return _optimal_batch(model, *settings) if exact else map_batch(_optimal, model, *settings)
 
 
 @eqx.filter_jit
-def _closed_form(model: StarBattery, min_weight: Any) -> OptimalDephasing:
+def _closed_form(model: StarBattery, min_weight: Any, refused: jax.Array) -> OptimalDephasing:
     def solve(one: StarBattery) -> OptimalDephasing:
         charges = rates.charges(one)
         slowest = rates.energy_rate(one, sectors.diagonalise(one), min_weight)
@@ -153,9 +154,10 @@ def _closed_form(model: StarBattery, min_weight: Any) -> OptimalDephasing:
         log_gamma = jnp.log(4.0) + log_omega
         found = (jnp.exp(log_gamma), jnp.exp(-log_omega), log_gamma, -log_omega)
         converged = status == Status.OK
-        return OptimalDephasing(
+        result = OptimalDephasing(
             *found, None, converged, status, None, None, "decay_rate", "closed form"
         )
+        return refuse(refused | out_of_range(one), result)
 
     return over_batch(solve, model)
 
@@ -170,6 +172,7 @@ def _optimal(
     option: jax.Array | None,
     definition: str,
     branch: str,
+    refused: jax.Array,
     optimizer: optax.GradientTransformation | None,
     max_steps: int,
     tolerance: float,
@@ -201,7 +204,7 @@ def _optimal(
     status = jnp.where(descent.converged & ~scan.at_edge, trust, Status.NOT_CONVERGED)
     status = jnp.where(smooth, status, Status.AMBIGUOUS)
     log_gamma, log_tau = _with_derivatives(model, option, definition, log_gamma, log_tau, warm)
-    return OptimalDephasing(
+    result = OptimalDephasing(
         gamma_C=jnp.exp(log_gamma),
         tau=jnp.exp(log_tau),
         log_gamma_C=log_gamma,
@@ -214,6 +217,7 @@ def _optimal(
         definition=definition,
         method="descent",
     )
+    return refuse(refused | out_of_range(model), result)
 
 
 @eqx.filter_jit

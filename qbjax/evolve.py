@@ -13,12 +13,22 @@ from jax.typing import ArrayLike
 
 from qbjax import integrators, lindblad, sectors
 from qbjax.batching import map_batch
-from qbjax.checks import ArgumentError, Status, is_concrete, require, require_choice
+from qbjax.checks import (
+    ArgumentError,
+    Status,
+    array_module,
+    as_array,
+    as_number,
+    is_concrete,
+    refusal,
+    refuse,
+    require,
+    require_choice,
+)
 from qbjax.integrators import Options
-from qbjax.models import StarBattery, over_batch
+from qbjax.models import StarBattery, out_of_range, over_batch, require_model
 from qbjax.sectors import Sectors
-from qbjax.states import full_state
-from qbjax.thermo import ergotropy
+from qbjax.thermo import extractable
 from qbjax.trajectory import OBSERVABLES, Observe, Trajectory
 
 METHODS = ("exact", "chebyshev", "propagator", *integrators.ADAPTIVE)
@@ -34,7 +44,7 @@ def evolve(
     observables: Mapping[str, Callable[[jax.Array], Any]] | None = None,
     rtol: ArrayLike = 1e-8,
     atol: ArrayLike | None = None,
-    step: ArrayLike | None = None,
+    max_step: ArrayLike | None = None,
     tolerance: ArrayLike = 1e-6,
     gradient: str = "reverse",
     max_steps: int = 1_000_000,
@@ -50,8 +60,8 @@ def evolve(
         Times in increasing order, none negative, shape (T,), in the inverse unit of g.
     rho0
         The start at t = 0, common to the batch: a ket (d_c, L) or a density matrix (d_c, L, d_c, L)
-        of charger (x) battery, or a battery ket (L,) beside a charger in its ground state. None:
-        all empty.
+        of charger (x) battery, a ket (L,) or a density matrix (L, L) of a battery beside a charger
+        in its ground state, or a Qobj of these. None: all empty.
     method
         "auto" decides by the structure of the model and says so in `.why`: "exact" for dephasing on
         battery resonance alone; else "chebyshev", a series of exp(h L), where the equation does not
@@ -69,8 +79,8 @@ def evolve(
         Error of a step that the adaptive methods allow, atol + rtol |rho|, with the norm |rho| =
         sqrt(sum |rho_ij|^2); atol None is 1e-3 rtol. For "chebyshev" rtol is the error of all
         steps together.
-    step
-        Longest step of "tsit5", "dopri8" and "kvaerno5"; None adapts it.
+    max_step
+        Longest step of "tsit5", "dopri8" and "kvaerno5", which adapt their steps below it.
     tolerance
         Largest `error_estimate`/(N omega_B) that is not flagged. The host also warns.
     gradient
@@ -112,29 +122,40 @@ def evolve(
     >>> print(traj.method, traj.energy.round(4), traj.observables["excited"].round(4))
     chebyshev [0.     0.285  0.4282] [0.     0.1415 0.0445]
     """
+    require_model(model)
     model = sectors.without_idle_drive(model)
-    times = _checked_times(ts)
+    times, refused = _checked_times(ts)
     by_name = observables is None or isinstance(observables, Mapping)
     require(by_name, "observables", "a dictionary of functions", type(observables).__name__)
     functions = tuple(sorted((observables or {}).items()))
-    errors = _tolerances(rtol, atol)
-    if is_concrete(tolerance):
-        good = np.ndim(tolerance) == 0 and np.asarray(tolerance) > 0
-        require(good, "tolerance", "one positive number", tolerance)
     _check_choices(method, save, functions, gradient, max_steps)
+    relative = as_number(rtol, "rtol")
+    least = 100 * float(jnp.finfo(times.dtype).eps)
+    refused |= refusal(relative >= least, "rtol", f"at least {least:.2g} in {times.dtype}", rtol)
+    absolute = 1e-3 * relative if atol is None else as_number(atol, "atol")
+    refused |= refusal(absolute >= 0, "atol", "not negative", atol)
+    allowed = as_number(tolerance, "tolerance")
+    refused |= refusal(allowed > 0, "tolerance", "one positive number", tolerance)
     chosen, why = choose(model, method)
+    longest = None
+    if max_step is not None:
+        adaptive = chosen in integrators.ADAPTIVE
+        require(adaptive, "max_step", f'None for the method "{chosen}"', max_step)
+        longest = as_number(max_step, "max_step")
+        refused |= refusal(longest > 0, "max_step", "a positive number", max_step)
     observe = Observe(tuple(save), functions)
     if chosen == "exact":
-        require(step is None, "step", 'None for the method "exact"', step)
-        start = None if rho0 is None else full_state(rho0, model.levels, model.N)
-        result = _solve(model, times, start, observe, tolerance, why)
+        start, stray = sectors.start_of(model, rho0)
+        result = _solve(model, times, start, observe, allowed, jnp.asarray(refused | stray), why)
     else:
-        stored = lindblad.stored_start(model, rho0)
-        _check_method(model, chosen, stored.size, step)
+        stored, stray = lindblad.stored_start(model, rho0)
+        _check_method(model, chosen, stored.size)
         options = Options(
-            *errors,
-            jnp.asarray(tolerance, float),
-            None if step is None else jnp.asarray(step, float),
+            relative,
+            absolute,
+            allowed,
+            longest,
+            jnp.asarray(refused | stray),
             observe,
             method=chosen,
             why=why,
@@ -142,8 +163,14 @@ def evolve(
             progress=bool(progress) and sys.stderr.isatty(),
             max_steps=max_steps,
         )
-        # Functions of the user's own may have batched linear algebra.
-        result = map_batch(integrators.solve, model, times, stored, options, threads=not functions)
+        try:
+            # Functions of the user's own may have batched linear algebra.
+            threads = not functions
+            result = map_batch(integrators.solve, model, times, stored, options, threads=threads)
+        except TypeError as error:
+            if gradient == "reverse" and "forward-mode autodiff" in str(error):
+                raise ArgumentError(_FORWARD) from error
+            raise
     _warn(result)
     return result
 
@@ -167,41 +194,26 @@ def _check_choices(
     method: str, save: tuple[str, ...], functions: Any, gradient: str, max_steps: int
 ) -> None:
     require_choice(method, "method", ("auto", *METHODS))
-    require(not isinstance(save, str), "save", "a tuple of names", save)
+    require(isinstance(save, tuple | list), "save", "a tuple of names", save)
     for name in save:
         require_choice(name, "save", OBSERVABLES)
     for _, function in functions:
         require(callable(function), "observables", "functions of rho, by name", function)
     require_choice(gradient, "gradient", ("reverse", "forward"))
-    require(max_steps >= 1, "max_steps", "positive", max_steps)
+    whole = isinstance(max_steps, int | np.integer) and max_steps >= 1
+    require(whole, "max_steps", "a positive integer", max_steps)
 
 
-def _check_method(model: StarBattery, method: str, size: int, step: ArrayLike | None) -> None:
-    """Refuse a method that does not suit the model, or a step that does not suit the method."""
+def _check_method(model: StarBattery, method: str, size: int) -> None:
+    """Refuse a method that does not suit the model."""
     if method not in integrators.ADAPTIVE:
         adaptive = ", ".join(f'"{name}"' for name in integrators.ADAPTIVE)
         wanted = f"one of {adaptive} where the equation of motion depends on time"
         require(not model.depends_on_time, "method", wanted, f'"{method}"')
-        require(step is None, "step", f'None for the method "{method}"', step)
     if method in integrators.DENSE:
         limit = integrators.LARGEST_DENSE
         small = f"another one where the state has more than {limit} real numbers"
         require(size <= limit, "method", small, f'"{method}" for {size}')
-    if step is not None and is_concrete(step):
-        require(np.ndim(step) == 0 and np.asarray(step) > 0, "step", "a positive number", step)
-
-
-def _tolerances(rtol: ArrayLike, atol: ArrayLike | None) -> tuple[jax.Array, jax.Array]:
-    """Return both tolerances, refusing what rounding does not allow."""
-    relative = jnp.asarray(rtol, float)
-    absolute = 1e-3 * relative if atol is None else jnp.asarray(atol, float)
-    if is_concrete(relative):
-        least = 100 * float(jnp.finfo(relative.dtype).eps)
-        wanted = f"at least {least:.2g} in {relative.dtype}"
-        require(least <= relative, "rtol", wanted, rtol)
-    if is_concrete(absolute):
-        require(np.asarray(absolute) >= 0, "atol", "not negative", atol)
-    return relative, absolute
 
 
 def _warn(result: Trajectory) -> None:
@@ -214,24 +226,29 @@ def _warn(result: Trajectory) -> None:
             warnings.warn(f"qbjax.evolve: {Status(status).reason}{advice}", stacklevel=3)
 
 
+_FORWARD = (
+    'Argument `gradient` must be "forward" for jax.jvp, jax.jacfwd and jax.hessian (written as '
+    'jacfwd of jacfwd), but is "reverse".'
+)
+
 _ADVICE = {
     Status.NOT_CONVERGED: (
-        "; see error_estimate. Raise max_steps where numbers are NaN, else lower rtol or step, "
+        "; see error_estimate. Raise max_steps where numbers are NaN, else lower rtol or max_step, "
         "raise tolerance, or choose another method"
     ),
 }
 
 
-def _checked_times(ts: ArrayLike) -> jax.Array:
-    times = jnp.asarray(ts, dtype=float)
-    if times.ndim != 1:
-        raise ArgumentError(f"Argument `ts` must be one-dimensional, but is {times.ndim}-d.")
+def _checked_times(ts: ArrayLike) -> tuple[jax.Array, Any]:
+    """Return the times, and whether they were refused where JAX is tracing them."""
+    times = as_array(ts, "ts")
+    require(times.ndim == 1, "ts", "one-dimensional", f"{times.ndim}-dimensional")
     require(times.size > 0, "ts", "at least one time", "empty")
-    if is_concrete(times):
-        values = np.asarray(times)
-        increasing = np.all(np.diff(values) > 0) and np.all(values >= 0)
-        require(increasing and np.all(np.isfinite(values)), "ts", "finite, increasing and >= 0", ts)
-    return times
+    require(not jnp.iscomplexobj(times), "ts", "real", "complex")
+    module = array_module(times)
+    ordered = module.all(module.diff(times) > 0) & (times[0] >= 0) & module.isfinite(times[-1])
+    refused = refusal(ordered, "ts", "finite, increasing and >= 0", ts)
+    return jnp.asarray(times, float), refused
 
 
 @eqx.filter_jit
@@ -240,10 +257,15 @@ def _solve(
     ts: jax.Array,
     rho0: jax.Array | None,
     observe: Observe,
-    tolerance: ArrayLike,
+    tolerance: jax.Array,
+    refused: jax.Array,
     why: str,
 ) -> Trajectory:
-    return over_batch(lambda one: _exact(one, ts, rho0, observe, tolerance, why), model)
+    def solve(one: StarBattery) -> Trajectory:
+        result = _exact(one, ts, rho0, observe, tolerance, why)
+        return refuse(refused | out_of_range(one), result)
+
+    return over_batch(solve, model)
 
 
 def _exact(
@@ -309,7 +331,7 @@ def _at_time(
     battery = rho[0, :, 0] + rho[1, :, 1]
     saved |= {"rho": rho, "battery": battery, "populations": jnp.diagonal(battery).real}
     if "ergotropy" in observe.save:
-        saved["ergotropy"] = ergotropy(battery, model.omega_B)
+        saved["ergotropy"] = model.omega_B * extractable(battery)
     saved["trace"] = jnp.trace(now[0]).real
     saved["observables"] = {name: jnp.asarray(f(rho)) for name, f in observe.functions}
     kept = (*observe.save, "error_estimate", "trace", "observables")

@@ -2,7 +2,8 @@
 
 The adaptive integrators are a solver and a controller of step sizes for `diffrax.diffeqsolve`,
 which brings the derivatives, the counts of steps and the progress bar. Their steps end on the times
-that are asked for and on the jumps of piecewise constant pulses, so nothing is interpolated.
+that are asked for and on the stops of pulses, so nothing is interpolated; and they stay within the
+intervals that `qbjax.features` tells, so no pulse is passed over.
 """
 
 from collections.abc import Callable
@@ -14,8 +15,10 @@ import jax
 import jax.numpy as jnp
 
 from qbjax import chebyshev
-from qbjax.models import StarBattery
-from qbjax.pulses import PiecewiseConstant
+from qbjax.checks import refuse
+from qbjax.features import Intervals, intervals
+from qbjax.models import StarBattery, out_of_range
+from qbjax.pulses import pulses_of
 from qbjax.trajectory import Observe, Problem, Trajectory, assemble
 
 # Methods that hold a square matrix on states, of this many real numbers at most.
@@ -28,7 +31,8 @@ class Options(eqx.Module):
     rtol: jax.Array
     atol: jax.Array
     tolerance: jax.Array
-    step: jax.Array | None
+    max_step: jax.Array | None
+    refused: jax.Array
     observe: Observe
     method: str = eqx.field(static=True)
     why: str = eqx.field(static=True)
@@ -39,16 +43,20 @@ class Options(eqx.Module):
 
 def solve(model: StarBattery, ts: jax.Array, start: jax.Array, options: Options) -> Trajectory:
     """Return the trajectory of one model from a stored state."""
+    refused = options.refused | out_of_range(model)
+    # Time stands still for what is refused: an integrator might never get through it.
+    until = jnp.where(refused, 0.0, ts)
     problem = Problem(model)
     run = {"propagator": _propagate, "chebyshev": _series}.get(options.method, _integrate)
-    saved, last, error, counts = run(problem, ts, start, options)
+    saved, last, error, counts = run(problem, until, start, options)
     named = options.method, options.why
-    return assemble(problem, ts, saved, last, error, options.tolerance, counts, named)
+    result = assemble(problem, ts, saved, last, error, options.tolerance, counts, named)
+    return refuse(refused, result)
 
 
 def _integrate(problem: Problem, ts: jax.Array, start: jax.Array, options: Options) -> Any:
     """Return what was observed, the last state, its error, and the counts of steps."""
-    solver, controller = _stepping(problem, ts, options)
+    solver, controller = _stepping(problem, start, ts, options)
     adjoint: Any = diffrax.ForwardMode()
     if options.gradient == "reverse":
         adjoint = diffrax.RecursiveCheckpointAdjoint(checkpoints=chebyshev.CHECKPOINTS)
@@ -134,18 +142,20 @@ def _propagate(problem: Problem, ts: jax.Array, start: jax.Array, options: Optio
     return saved, last, jax.lax.stop_gradient(error), (None, None)
 
 
-def _stepping(problem: Problem, ts: jax.Array, options: Options) -> tuple[Any, Any]:
+def _stepping(
+    problem: Problem, start: jax.Array, ts: jax.Array, options: Options
+) -> tuple[Any, Any]:
     """Return the solver and the controller of its steps."""
     jumps = _jump_times(problem.model)
-    inner: Any
-    if options.step is not None:
-        inner = EvenSteps(jnp.sort(jnp.concatenate([ts, *jumps])), options.step)
-    else:
-        inner = diffrax.PIDController(rtol=options.rtol, atol=options.atol)
-        inner = diffrax.ClipStepSizeController(inner, step_ts=ts)
+    planned = diffrax.PIDController(options.rtol, options.atol, dtmax=options.max_step)
+    resolved = None
+    solver = _SOLVERS[options.method](options)
+    if problem.model.depends_on_time:
+        resolved = intervals(problem.model, start, ts[-1], options.rtol, solver)
+    inner: Any = Stops(planned, ts, resolved)
     if jumps:
         inner = diffrax.ClipStepSizeController(inner, jump_ts=jnp.sort(jnp.concatenate(jumps)))
-    return _SOLVERS[options.method](options), Recorded(inner)
+    return solver, Recorded(inner)
 
 
 def _implicit(options: Options) -> Any:
@@ -168,59 +178,64 @@ ADAPTIVE = tuple(_SOLVERS)
 
 
 def _jump_times(model: StarBattery) -> list[jax.Array]:
-    """Return the times at which the piecewise constant parameters of one model change."""
-    leaves = jax.tree.leaves(model, is_leaf=lambda leaf: isinstance(leaf, PiecewiseConstant))
-    return [leaf.times for leaf in leaves if isinstance(leaf, PiecewiseConstant)]
+    """Return the times at which the pulses of one model may jump."""
+    return [pulse.stops for pulse in pulses_of(model) if pulse.stops is not None]
 
 
-class EvenSteps(diffrax.AbstractAdaptiveStepSizeController):
-    """Equal steps from stop to stop, as few as are no longer than `step`.
+class Stops(diffrax.AbstractAdaptiveStepSizeController):
+    """A controller whose steps end on times that are asked for, and where intervals end.
 
     Attributes
     ----------
-    stops
+    inner
+        The controller that plans the steps.
+    ts
         Times on which a step ends, ascending.
-    step
-        The longest step.
+    intervals
+        No step leaves one; None where nothing depends on time.
     rtol, atol, norm
-        Without meaning here; a controller that is clipped at jumps must have them.
+        Those of the inner controller, as a controller that is clipped at jumps must have them.
     """
 
-    stops: jax.Array
-    step: jax.Array
-    rtol: float = eqx.field(static=True)
-    atol: float = eqx.field(static=True)
-    norm: Any = eqx.field(static=True)
+    inner: diffrax.PIDController
+    ts: jax.Array
+    intervals: Intervals | None
+    rtol: Any
+    atol: Any
+    norm: Any
 
-    def __init__(self, stops: jax.Array, step: jax.Array):
-        """Take the stops and the step."""
-        self.stops, self.step = stops, step
-        self.rtol, self.atol, self.norm = 0.0, 0.0, None
+    def __init__(self, inner: diffrax.PIDController, ts: jax.Array, intervals: Intervals | None):
+        """Take the controller and the times."""
+        self.inner, self.ts, self.intervals = inner, ts, intervals
+        self.rtol, self.atol, self.norm = inner.rtol, inner.atol, inner.norm
 
-    def wrap(self, direction: Any) -> "EvenSteps":
+    def wrap(self, direction: Any) -> "Stops":
         """Return itself: time runs forwards only."""
         return self
 
     def init(
         self, terms: Any, t0: Any, t1: Any, y0: Any, dt0: Any, args: Any, func: Any, order: Any
-    ) -> tuple[Any, None]:
+    ) -> tuple[Any, Any]:
         """Return the end of the first step."""
-        return self._after(t0), None
+        end, state = self.inner.init(terms, t0, t1, y0, dt0, args, func, order)
+        return self._cut(t0, end), (state, end - t0)
 
     def adapt_step_size(
         self, t0: Any, t1: Any, y0: Any, y1: Any, args: Any, y_error: Any, order: Any, state: Any
     ) -> tuple[Any, ...]:
-        """Keep the step and return the end of the next one."""
-        keep, jumped = jnp.array(True), jnp.array(False)
-        return keep, t1, self._after(t1), jumped, None, diffrax.RESULTS.successful
+        """Plan the next step, and cut it."""
+        inner, planned = state
+        keep, start, end, jumped, inner, result = self.inner.adapt_step_size(
+            t0, t1, y0, y1, args, y_error, order, inner
+        )
+        # A step that was cut short and is good says nothing against the plan.
+        planned = jnp.where(keep, jnp.maximum(end - start, planned), end - start)
+        return keep, start, self._cut(start, start + planned), jumped, (inner, planned), result
 
-    def _after(self, t: jax.Array) -> jax.Array:
-        # A clip at a jump leaves time a rounding before it.
-        ahead = jnp.searchsorted(self.stops, t + 1e-6 * self.step, side="right")
-        stop = self.stops[jnp.minimum(ahead, len(self.stops) - 1)]
-        # A count that is whole but for rounding is that whole number.
-        count = jnp.ceil((stop - t) / self.step * (1 - 1e-6))
-        return jnp.where(count > 1, t + (stop - t) / jnp.maximum(count, 1), stop)
+    def _cut(self, start: Any, end: Any) -> jax.Array:
+        ahead = jnp.searchsorted(self.ts, start, side="right")
+        end = jnp.where(ahead < len(self.ts), jnp.minimum(end, self.ts[ahead]), end)
+        return end if self.intervals is None else jnp.minimum(end, self.intervals.boundary(start))
 
 
 class Recorded(diffrax.AbstractStepSizeController):

@@ -1,9 +1,6 @@
 """Models, states and operators in QuTiP's form and back; QuTiP is imported when it is asked for.
 
-QuTiP counts the levels of a spin from the top, `qutip.jmat`, and so of a qubit, whose
-`qutip.basis(2, 0)` is |e>; qbjax counts excitations. So the battery's axes are turned round, and
-the charger's, too, unless it is a cavity, whose levels `qutip.destroy` counts as qbjax does. The
-charger comes first in both.
+How QuTiP counts levels is said in `qbjax.qobj`.
 """
 
 import functools
@@ -18,6 +15,7 @@ from jax.typing import ArrayLike
 from qbjax.chargers import Charger, qubit
 from qbjax.checks import is_concrete, require
 from qbjax.models import StarBattery, terms
+from qbjax.qobj import from_qobj, turned
 from qbjax.terms import total
 
 
@@ -82,7 +80,7 @@ def to_qutip(
         array = array[tuple(np.s_[: N + 1] if i in ladder else np.s_[:] for i in range(array.ndim))]
         rows, columns = array.shape[:half], array.shape[half:]
     dims = [list(rows), list(columns or (1,))]
-    return qutip.Qobj(_turned(array, charger).reshape(math.prod(rows), -1), dims=dims)
+    return qutip.Qobj(turned(array, charger).reshape(math.prod(rows), -1), dims=dims)
 
 
 def from_qutip(given: Any, charger: Charger | None = None, N_max: int | None = None) -> jax.Array:
@@ -117,30 +115,7 @@ def from_qutip(given: Any, charger: Charger | None = None, N_max: int | None = N
     >>> print(full.real)
     [0. 0. 0. 1.]
     """
-    charger = qubit() if charger is None else charger
-    rows, columns = (tuple(part) for part in given.dims)
-    if given.isket:
-        columns = ()
-    wanted = "a ket or a matrix of the battery, or of charger and battery"
-    good = columns in ((), rows) and len(rows) in (1, 2)
-    require(good, "given", wanted, f"of the dimensions {given.dims}")
-    fits = len(rows) == 1 or rows[0] == charger.levels
-    require(fits, "charger", f"one of {rows[0]} levels", f"one of {charger.levels}")
-    if given.isket and len(rows) == 2:
-        given, columns = given.proj(), rows
-    array = _turned(given.full().reshape(rows + columns), charger)
-    if N_max is not None:
-        require(rows[-1] - 1 <= N_max, "N_max", f"at least {rows[-1] - 1}", N_max)
-        ladder = {len(rows) - 1, array.ndim - 1}
-        free = N_max + 1 - rows[-1]
-        array = np.pad(array, [(0, free * (i in ladder)) for i in range(array.ndim)])
-    return jnp.asarray(array)
-
-
-def _turned(array: np.ndarray, charger: Charger) -> np.ndarray:
-    """Return an array with the levels counted as the other side does."""
-    kept = {0, 2} if array.ndim == 4 and charger.name == "cavity" else set()
-    return np.flip(array, tuple(axis for axis in range(array.ndim) if axis not in kept))
+    return jnp.asarray(from_qobj(given, "given", qubit() if charger is None else charger, N_max))
 
 
 def _model(model: StarBattery) -> tuple[Any, list[Any]]:

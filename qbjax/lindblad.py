@@ -26,9 +26,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from qbjax.checks import is_concrete
 from qbjax.models import StarBattery, terms
 from qbjax.operators import Operator
-from qbjax.states import full_state
+from qbjax.states import as_start
 from qbjax.terms import total
 
 # The real and the imaginary part of a block; None is an imaginary part that vanishes for good.
@@ -37,6 +38,9 @@ Block = tuple[jax.Array, jax.Array | None]
 # Up to so many levels of the charger every block of L rho is written out by itself, which runs
 # faster; beyond, one program serves all blocks, which compiles in a tenth of the time.
 _WRITTEN_OUT = 3
+
+# The powers of i, without rounding.
+_POWERS = np.array([1, 1j, -1, -1j])
 
 
 class Generator(eqx.Module):
@@ -65,9 +69,15 @@ class Generator(eqx.Module):
         return real_drift and all(len(found) <= 1 for found in phases)
 
     @property
-    def pairs(self) -> list[tuple[int, int]]:
-        """The blocks (a, b) that are stored, in their order."""
-        return list(itertools.combinations_with_replacement(range(self.charger_levels), 2))
+    def pairs(self) -> np.ndarray:
+        """The blocks (a, b) that are stored, in their order, shape (blocks, 2)."""
+        return np.stack(np.triu_indices(self.charger_levels), axis=1)
+
+    @property
+    def on_diagonal(self) -> np.ndarray:
+        """Mask of the stored blocks (a, a), shape (blocks,)."""
+        a, b = self.pairs.T
+        return a == b
 
     @property
     def adjoint(self) -> "Generator":
@@ -80,18 +90,8 @@ class Generator(eqx.Module):
         # A frame of zeros around the levels lets every shift be a slice.
         reach = self.reach(1)
         framed = jnp.pad(stored, ((0, 0), (0, 0), (reach, reach), (reach, reach)))
-        if self.charger_levels <= _WRITTEN_OUT:
-            blocks = self._blocks(framed)
-            out = [self._block(a, b, blocks.get) for a, b in self.pairs]
-            re, im = jax.tree.map(lambda *same: jnp.stack(same), *out)
-        else:
-            grid, margin = self._grid(framed), self.reach(0)
-
-            def get(pair: tuple[Any, Any]) -> Block:
-                return jax.tree.map(lambda part: part[pair[0] + margin, pair[1] + margin], grid)
-
-            a, b = np.array(self.pairs).T
-            re, im = jax.vmap(lambda a, b: self._block(a, b, get))(a, b)
+        few = self.charger_levels <= _WRITTEN_OUT
+        re, im = self._one_by_one(framed) if few else self._together(framed)
         if len(stored) == 1:
             return re[None]
         return jnp.stack([re, jnp.zeros_like(re) if im is None else im])
@@ -105,50 +105,81 @@ class Generator(eqx.Module):
         """Return the drift or a jump as a matrix in the gauge, shape (d, d) with d = d_c L."""
         return operator.dense(self.charger_levels, self.levels)
 
+    def square(self, stored: jax.Array) -> Block:
+        """Return all blocks as an array over (a, b), shape (d_c, d_c, levels, levels).
+
+        Those below the diagonal are the conjugates of those above.
+        """
+        d_c = self.charger_levels
+        a, b = self.pairs.T
+        place = np.zeros((d_c, d_c), int)
+        place[a, b] = place[b, a] = np.arange(len(a))
+        upper = np.triu(np.ones((d_c, d_c), bool))[:, :, None, None]
+        parts = []
+        for part, sign in zip(stored[:, place], (1, -1), strict=False):
+            parts.append(jnp.where(upper, part, sign * part.swapaxes(2, 3)))
+        return parts[0], parts[1] if len(parts) == 2 else None
+
+    def _together(self, framed: jax.Array) -> Block:
+        """Return the stored blocks of L rho from the framed ones of rho, by whole arrays."""
+        charger, ladder = self.reach(0), self.reach(1)
+        frame = ((charger, charger), (charger, charger), (0, 0), (0, 0))
+        grid = jax.tree.map(lambda part: jnp.pad(part, frame), self.square(framed))
+
+        def moved(s: int, t: int, k: int, m: int) -> Block:
+            starts = charger - s, charger - t, ladder - k, ladder - m
+            sizes = 2 * (self.charger_levels,) + 2 * (self.levels,)
+            window = tuple(slice(i, i + n) for i, n in zip(starts, sizes, strict=True))
+            return jax.tree.map(lambda part: part[window], grid)
+
+        a, b = self.pairs.T
+        whole = self._sum(lambda w: w[:, None, :, None], lambda w: w[:, None], moved)
+        return jax.tree.map(lambda part: part[a, b], whole)
+
+    def _one_by_one(self, framed: jax.Array) -> Block:
+        """Return the same, each block written out by itself."""
+        blocks, reach = self._blocks(framed), self.reach(1)
+
+        def block(a: int, b: int) -> Block:
+            def moved(s: int, t: int, k: int, m: int) -> Block | None:
+                rows = slice(reach - k, reach - k + self.levels)
+                columns = slice(reach - m, reach - m + self.levels)
+                found = blocks.get((a - s, b - t))
+                return jax.tree.map(lambda part: part[rows, columns], found)
+
+            return self._sum(lambda w: w[a][:, None], lambda w: w[b], moved)
+
+        out = [block(a, b) for a, b in self.pairs.tolist()]
+        return jax.tree.map(lambda *same: jnp.stack(same), *out)
+
     def _blocks(self, stored: jax.Array) -> dict[tuple[int, int], Block]:
         """Return all blocks (a, b); those below the diagonal are the conjugates of those above."""
         blocks: dict[tuple[int, int], Block] = {}
-        for i, (a, b) in enumerate(self.pairs):
+        for i, (a, b) in enumerate(self.pairs.tolist()):
             re = stored[0, i]
             im = stored[1, i] if len(stored) == 2 else None
             blocks[b, a] = re.T, None if im is None else -im.T
             blocks[a, b] = re, im
         return blocks
 
-    def _grid(self, stored: jax.Array) -> Block:
-        """Return all blocks as an array over (a, b), with a frame of zeros."""
-        d_c, margin = self.charger_levels, self.reach(0)
-        a, b = np.array(self.pairs).T
-        index = np.zeros((d_c, d_c), int)
-        index[a, b] = index[b, a] = np.arange(len(a))
-        upper = np.triu(np.ones((d_c, d_c), bool))[:, :, None, None]
-        frame = ((margin, margin), (margin, margin), (0, 0), (0, 0))
-        parts = []
-        for part, sign in zip(stored[:, index], (1, -1), strict=False):
-            parts.append(jnp.pad(jnp.where(upper, part, sign * part.swapaxes(2, 3)), frame))
-        return parts[0], parts[1] if len(parts) == 2 else None
-
-    def _block(self, a: Any, b: Any, get: Callable[[tuple[Any, Any]], Block | None]) -> Block:
-        """Return one block of L rho from the framed blocks of rho."""
-        reach = self.reach(1)
-
-        def moved(a: Any, b: Any, k: int, m: int) -> Block | None:
-            block = get((a, b))
-            rows = slice(reach - k, reach - k + self.levels)
-            columns = slice(reach - m, reach - m + self.levels)
-            return None if block is None else jax.tree.map(lambda x: x[rows, columns], block)
-
+    def _sum(
+        self,
+        left: Callable[[jax.Array], jax.Array],
+        right: Callable[[jax.Array], jax.Array],
+        moved: Callable[[int, int, int, int], Block | None],
+    ) -> Block:
+        """Return L rho from the weights on either side and what shifts by (s, t, k, m) bring in."""
         total: Block = (jnp.zeros((self.levels, self.levels)), None)
         for (s, k, phase), weights in self.drift.entries.items():
-            total = _add(total, weights[a][:, None], moved(a - s, b, k, 0), phase)
-            total = _add(total, weights[b], moved(a, b - s, 0, k), -phase)
+            total = _add(total, left(weights), moved(s, 0, k, 0), phase)
+            total = _add(total, right(weights), moved(0, s, 0, k), -phase)
         for rate, jump in self.jumps:
             entries = jump.entries.items()
-            for left, right in itertools.product(entries, entries):
-                (s, k, phase), weights = left
-                (t, m, other), others = right
-                weight = rate * weights[a][:, None] * others[b]
-                total = _add(total, weight, moved(a - s, b - t, k, m), phase - other)
+            for one, other in itertools.product(entries, entries):
+                (s, k, phase), weights = one
+                (t, m, turned), others = other
+                weight = rate * left(weights) * right(others)
+                total = _add(total, weight, moved(s, t, k, m), phase - turned)
         return total
 
 
@@ -195,30 +226,52 @@ def generator(model: StarBattery, t: ArrayLike = 0.0) -> Generator:
 
 def structure(model: StarBattery) -> Generator:
     """Return the generator of a model, or of each of a batch, without its numbers."""
-    first = jax.tree.map(lambda leaf: leaf[(0,) * len(model.batch_shape)], model)
-    return eqx.filter_eval_shape(generator, first)
+    axes = len(model.batch_shape)
+
+    def of_one(leaf: jax.Array) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(leaf.shape[axes:], leaf.dtype)
+
+    return eqx.filter_eval_shape(generator, jax.tree.map(of_one, model))
 
 
-def stored_start(model: StarBattery, rho0: ArrayLike | None) -> jax.Array:
-    """Return a start, common to a batch, as a stored state; None is the empty one.
+def stored_start(model: StarBattery, rho0: Any) -> tuple[jax.Array, Any]:
+    """Return a start, common to a batch, as a stored state, and whether it was refused.
 
     It is of one part where neither the model nor the start brings a phase. Only structure counts:
-    the phases of the operators, and that a battery ket is real.
+    the phases of the operators, and that a battery's array is real.
     """
     known = structure(model)
-    real = rho0 is None or (np.ndim(rho0) == 1 and not jnp.iscomplexobj(rho0))
     if rho0 is None:
-        # Not a constant of the program: XLA would spend long on folding what follows from it.
-        one = jnp.where(jnp.all(model.N > 0), 1.0, 0.0)
-        rho0 = jnp.zeros(model.levels).at[0].set(one)
-    rho = full_state(rho0, model.levels, model.N, model.charger.levels)
-    return store(known, rho, 1 if known.is_real and real else 2)
+        return _empty(known, model.N, 1 if known.is_real else 2), False
+    start = as_start(rho0, model.levels, model.N, model.charger)
+    # On the host where it can be: each operation would be a program of its own.
+    rho = np.asarray(start.rho) if is_concrete(start.rho) else start.rho
+    return store(known, rho, 1 if known.is_real and start.real else 2), start.refused
 
 
-def store(generator: Generator, rho: jax.Array, parts: int) -> jax.Array:
+def _empty(generator: Generator, N: jax.Array, parts: int) -> jax.Array:
+    """Return the stored state in which charger and battery are empty."""
+    stored = np.zeros((parts, len(generator.pairs), generator.levels, generator.levels))
+    stored[0, 0, 0, 0] = 1.0
+    if is_concrete(N):
+        return jnp.asarray(stored, float)
+    # Not a constant of the program: XLA would spend long on folding what follows from it.
+    return jnp.where(jnp.all(N > 0), jnp.asarray(stored, float), 0.0)
+
+
+def store(generator: Generator, rho: Any, parts: int) -> jax.Array:
     """Return a Hermitian matrix (d_c, L, d_c, L) as a stored state of one or two parts."""
-    blocks = jnp.stack([1j ** ((a - b) % 4) * rho[a, :, b, :] for a, b in generator.pairs])
-    return jnp.stack([blocks.real, blocks.imag][:parts])
+    return from_gauge(generator, _turn(generator) * rho, parts)
+
+
+def from_gauge(generator: Generator, rho: Any, parts: int) -> jax.Array:
+    """Return a Hermitian matrix (d_c, L, d_c, L) in the gauge as a stored state."""
+    a, b = generator.pairs.T
+    blocks = rho[a, :, b, :]
+    stored = [blocks.real, blocks.imag][:parts]
+    if isinstance(rho, np.ndarray):
+        return jnp.asarray(np.stack(stored), float)
+    return jnp.stack(stored)
 
 
 def in_gauge(generator: Generator, stored: jax.Array) -> jax.Array:
@@ -226,30 +279,31 @@ def in_gauge(generator: Generator, stored: jax.Array) -> jax.Array:
 
     A unitary away from rho, so with the eigenvalues of rho.
     """
-    blocks = stored[0] + 1j * stored[1] if stored.shape[0] == 2 else stored[0]
-    d_c, levels = generator.charger_levels, generator.levels
-    rho = jnp.zeros((d_c, levels, d_c, levels), blocks.dtype)
-    for i, (a, b) in enumerate(generator.pairs):
-        rho = rho.at[b, :, a, :].set(blocks[i].conj().T).at[a, :, b, :].set(blocks[i])
-    return rho
+    re, im = generator.square(stored)
+    return (re if im is None else re + 1j * im).swapaxes(1, 2)
 
 
 def restore(generator: Generator, stored: jax.Array) -> jax.Array:
     """Return the complex matrix (d_c, L, d_c, L) of a stored state."""
-    phases = jnp.array([1j ** (c % 4) for c in range(generator.charger_levels)])
-    turned = phases.conj()[:, None, None, None] * phases[:, None]
-    return turned * in_gauge(generator, stored)
+    return _turn(generator).conj() * in_gauge(generator, stored)
+
+
+def _turn(generator: Generator) -> Any:
+    """Return i^(a - b) over (a, b), what the gauge multiplies a matrix (d_c, L, d_c, L) by."""
+    c = np.arange(generator.charger_levels)
+    return _POWERS[(c[:, None] - c) % 4][:, None, :, None]
 
 
 def battery(generator: Generator, stored: jax.Array) -> jax.Array:
     """Return the reduced battery state (L, L): real for a stored state of one part."""
-    parts = sum((stored[:, i] for i in _diagonal(generator)), start=jnp.zeros(()))
+    parts = jnp.sum(stored[:, np.flatnonzero(generator.on_diagonal)], axis=1)
     return parts[0] + 1j * parts[1] if stored.shape[0] == 2 else parts[0]
 
 
 def populations(generator: Generator, stored: jax.Array) -> jax.Array:
     """Return the populations of charger and ladder, shape (d_c, L)."""
-    return jnp.stack([jnp.diagonal(stored[0, i]) for i in _diagonal(generator)])
+    levels = np.arange(generator.levels)
+    return stored[0, np.flatnonzero(generator.on_diagonal)[:, None], levels, levels]
 
 
 def charger_populations(generator: Generator, stored: jax.Array) -> jax.Array:
@@ -257,9 +311,22 @@ def charger_populations(generator: Generator, stored: jax.Array) -> jax.Array:
     return jnp.sum(populations(generator, stored), axis=1)
 
 
-def _diagonal(generator: Generator) -> list[int]:
-    """Return where the blocks (a, a) are."""
-    return [i for i, (a, b) in enumerate(generator.pairs) if a == b]
+def spilled(generator: Generator, levels: jax.Array) -> jax.Array:
+    """Return the population of the charger's topmost level that something leads further up from.
+
+    What a cut ladder has left out is not in the operators, but what leads into its levels is.
+
+    Parameters
+    ----------
+    generator, levels
+        The generator, and the populations of charger and ladder, shape (d_c, L).
+    """
+    upwards = jnp.zeros(generator.levels, bool)
+    for rate, operator in ((jnp.ones(()), generator.drift), *generator.jumps):
+        for (s, k, _), weights in operator.entries.items():
+            if s > 0:
+                upwards |= jnp.roll(jnp.any(rate * weights != 0, axis=0), -k)
+    return jnp.sum(jnp.where(upwards, levels[-1], 0.0))
 
 
 def apply(generator: Generator, rho: ArrayLike) -> jax.Array:

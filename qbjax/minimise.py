@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 from jax.typing import ArrayLike
 from tqdm import tqdm
 
-from qbjax.checks import is_concrete, require
+from qbjax.checks import is_concrete, require, require_known
 
 Loss = Callable[[Any, Any], tuple[jax.Array, Any]]
 
@@ -136,7 +136,8 @@ def minimise(
     [2. 2. 2.] True
     """
     require(max_steps >= 1, "max_steps", "an integer of at least 1", max_steps)
-    require(tolerance >= 0, "tolerance", "not negative", tolerance)
+    # Where it is traced, the descent does not converge.
+    require_known(tolerance >= 0, "tolerance", "not negative", tolerance)
     x0 = jax.tree.map(_real, x0)
     optimizer = _default_optimizer() if optimizer is None else optimizer
     # As an array, the tolerance is an argument of the compiled step and no constant of it.

@@ -13,9 +13,16 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from qbjax.chargers import Charger, qubit
-from qbjax.checks import is_concrete, require, require_choice
+from qbjax.checks import (
+    array_module,
+    as_array,
+    is_concrete,
+    require,
+    require_choice,
+    require_known,
+)
 from qbjax.dicke import lowering_elements
-from qbjax.pulses import PiecewiseConstant, at_time, is_pulse
+from qbjax.pulses import PiecewiseConstant, Pulse, at_time, is_pulse, pulses_of
 from qbjax.terms import J_minus, J_plus, J_z, Jump, Term, excitations, total
 
 Parameter = Any  # an array, or a Pulse or PiecewiseConstant
@@ -26,6 +33,8 @@ COLLECTIVE = {"Gamma_down": J_minus, "Gamma_up": J_plus, "Gamma_z": J_z}
 # What is beyond dephasing; and all that must not be negative.
 LOSSES = ("kappa", "nbar", *COLLECTIVE)
 RATES = {"gamma_C", *LOSSES}
+# How far a Hamiltonian may be from Hermitian, as a share of its size: rounding.
+_SKEW = 1e-12
 
 
 class StarBattery(eqx.Module):
@@ -136,6 +145,7 @@ class StarBattery(eqx.Module):
         N_max: int | None = None,
     ):
         """Check the parameters and broadcast them together."""
+        N = as_array(N, "N")
         self.N_max = _padded_size(N, N_max)
         self.charger = qubit() if charger is None else charger
         wanted = "made by qbjax.qubit(), qbjax.cavity(levels) or qbjax.spin(S)"
@@ -186,10 +196,9 @@ class StarBattery(eqx.Module):
             _check_terms(self, "jumps", jump.terms)
         for t in _probing_times(self.hamiltonian) if self.hamiltonian else ():
             skewness = over_batch(_skewness, self, t)
-            if is_concrete(skewness):
-                wanted = "Hermitian (add the conjugate of each term that is not)"
-                found = f"off by {np.max(skewness):.3g} of its size"
-                require(skewness <= 1e-12, "hamiltonian", wanted, found)
+            conjugate = "Hermitian (add the conjugate of each term that is not)"
+            off = f"off by {np.max(skewness):.3g} of its size" if is_concrete(skewness) else ""
+            require_known(skewness <= _SKEW, "hamiltonian", conjugate, off)
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
@@ -227,8 +236,7 @@ class StarBattery(eqx.Module):
     @property
     def depends_on_time(self) -> bool:
         """Whether the equation of motion does: a pulse, or the drive in the lab frame."""
-        leaves = jax.tree.leaves(self, is_leaf=is_pulse)
-        return self.frame == "lab" or any(is_pulse(leaf) for leaf in leaves)
+        return self.frame == "lab" or bool(pulses_of(self))
 
 
 def out_of_range(model: StarBattery) -> jax.Array:
@@ -236,15 +244,33 @@ def out_of_range(model: StarBattery) -> jax.Array:
 
     Traced numbers pass the constructor; those of pulses are not looked at. Shape of the batch.
     """
-    refused = model.omega_B <= 0
-    for jump in model.jumps:
-        if not is_pulse(jump.rate):
-            refused |= ~jnp.isfinite(jump.rate) | (jnp.asarray(jump.rate) < 0)
-    for name, value in vars(model).items():
-        if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jnp.floating):
-            refused |= ~jnp.isfinite(value)
-            refused |= (value < 0) & (name in RATES)
+    shape = model.batch_shape
+
+    def anywhere(condition: jax.Array) -> jax.Array:
+        return jnp.any(condition.reshape(*shape, -1), axis=-1)
+
+    refused = (model.N < 1) | (model.N_max < model.N) | (model.omega_B <= 0)
+    for leaf in jax.tree.leaves(model, is_leaf=lambda leaf: isinstance(leaf, Pulse)):
+        if not isinstance(leaf, Pulse) and jnp.issubdtype(leaf.dtype, jnp.inexact):
+            refused |= anywhere(~jnp.isfinite(leaf))
+    for rate in (*(getattr(model, name) for name in RATES), *(jump.rate for jump in model.jumps)):
+        values = rate.values if isinstance(rate, PiecewiseConstant) else rate
+        if values is not None and not is_pulse(values):
+            refused |= anywhere(values < 0)
+    for pulse in pulses_of(model):
+        if isinstance(pulse, PiecewiseConstant):
+            refused |= anywhere(jnp.diff(pulse.times) <= 0)
+        elif pulse.stops is not None:
+            refused |= anywhere(~jnp.isfinite(pulse.stops))
+    for t in _probing_times(model.hamiltonian) if model.hamiltonian else ():
+        refused |= over_batch(_skewness, model, t) > _SKEW
     return refused
+
+
+def require_model(model: Any) -> None:
+    """Refuse what is no model."""
+    shown = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
+    require(isinstance(model, StarBattery), "model", "made by qbjax.StarBattery(...)", shown)
 
 
 def terms(model: StarBattery, t: ArrayLike) -> tuple[tuple[Term, ...], tuple[Jump, ...]]:
@@ -371,40 +397,33 @@ def _skewness(model: StarBattery, t: ArrayLike) -> jax.Array:
     return off / jnp.where(size > 0, size, 1.0)
 
 
-def _padded_size(N: ArrayLike, N_max: int | None) -> int:
+def _padded_size(N: Any, N_max: int | None) -> int:
     requirement = "an integer of at least 1"
-    if is_concrete(N):
-        values = np.asarray(N)
-        whole = np.issubdtype(values.dtype, np.integer)
-        require(whole and values.size > 0 and np.all(values >= 1), "N", requirement, N)
+    whole = jnp.issubdtype(N.dtype, jnp.integer) and N.size > 0
+    require(whole, "N", requirement, N)
+    require_known(N >= 1, "N", requirement, N)
     if N_max is None:
-        scalar = is_concrete(N) and np.ndim(N) == 0
+        scalar = is_concrete(N) and N.ndim == 0
         require(scalar, "N_max", "given where N is an array or traced", "None")
-        return int(np.asarray(N))
+        return int(N)
     require(isinstance(N_max, int | np.integer) and N_max >= 1, "N_max", requirement, N_max)
-    if is_concrete(N):
-        require(np.all(np.asarray(N) <= N_max), "N", f"at most N_max = {N_max}", N)
+    require_known(N_max >= N, "N", f"at most N_max = {N_max}", N)
     return int(N_max)
 
 
-def _real(name: str, value: ArrayLike) -> jax.Array:
-    require(not isinstance(value, str), name, "a real number", repr(value))
-    # Plain numbers stay on the host until they are checked: a model is made in a third of the time.
-    plain = is_concrete(value) and not isinstance(value, jax.Array)
-    array: Any = np.asarray(value) if plain else jnp.asarray(value)
+def _real(name: str, value: ArrayLike) -> Any:
+    """Return a parameter in working precision, on the host where its numbers are known."""
+    array = as_array(value, name)
     real = jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)
     require(real, name, "a real number", value)
-    array = array.astype(jnp.result_type(array.dtype, float))
-    if is_concrete(array):
-        require(np.isfinite(np.asarray(array)), name, "finite", value)
-    return array
+    require_known(array_module(array).isfinite(array), name, "finite", value)
+    return array.astype(jnp.result_type(float))
 
 
 def _check_range(name: str, array: Any, *, strict: bool) -> None:
     """Refuse what is out of range, of the values of a piecewise constant pulse, too."""
     if isinstance(array, PiecewiseConstant):
         array = array.values
-    if array is not None and not is_pulse(array) and is_concrete(array):
-        values = np.asarray(array)
-        ok = values > 0 if strict else values >= 0
-        require(ok, name, "positive" if strict else "not negative", array)
+    if array is not None and not is_pulse(array):
+        ok = array > 0 if strict else array >= 0
+        require_known(ok, name, "positive" if strict else "not negative", array)

@@ -20,9 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from qbjax.checks import ArgumentError, SolveError, Status, is_concrete, require
+from qbjax.checks import ArgumentError, SolveError, Status, is_concrete, require, require_known
 from qbjax.minimise import minimise
-from qbjax.models import RATES, StarBattery, over_batch
+from qbjax.models import RATES, StarBattery, over_batch, require_model
 from qbjax.pulses import PiecewiseConstant, Pulse
 
 Objective = Callable[[StarBattery], Any]
@@ -144,6 +144,7 @@ def optimize(
     >>> print(f"{best.value:.4f} at F = {best.parameters['F']:.3f}, {best.at_bound['gamma_C']}")
     1.7481 at F = 0.573, -1
     """
+    require_model(model)
     require(len(parameters) > 0, "parameters", "at least one name with its bounds", "empty")
     ranges = {name: _ranges(model, name, bounds) for name, bounds in parameters.items()}
     _check_objective(objective, model)
@@ -306,7 +307,8 @@ def _ranges(model: StarBattery, name: str, bounds: Bounds) -> Any:
         words = (
             f"strictly between its bounds, {one.low:g} and {one.high:g}, where the ascent starts"
         )
-        require(inside, name, words, leaf)
+        # Where it is traced, the ascent starts from NaN.
+        require_known(inside, name, words, leaf)
 
     jax.tree.map(check, ranges, start)
     return ranges

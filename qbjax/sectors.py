@@ -19,6 +19,8 @@ Ordered by |lambda| the signs of lambda alternate, so singular values that nearl
 apart as signed numbers: `eigh(K P)` never mixes their vectors, and its derivatives are safe.
 """
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -28,6 +30,7 @@ from qbjax import dicke, linalg
 from qbjax.chargers import qubit
 from qbjax.checks import ArgumentError, is_concrete
 from qbjax.models import LOSSES, StarBattery
+from qbjax.states import as_start
 
 
 class Sectors(eqx.Module):
@@ -193,6 +196,14 @@ def inversion(sectors: Sectors, N: jax.Array) -> jax.Array:
     """
     m = dicke.level_numbers(sectors.v.shape[0]) - N / 2
     return sectors.v.T @ (m[:, None] * sectors.v)
+
+
+def start_of(model: StarBattery, rho0: Any) -> tuple[jax.Array | None, Any]:
+    """Return a start as `project` takes it, and whether it was refused; see `as_start`."""
+    if rho0 is None:
+        return None, False
+    start = as_start(rho0, model.levels, model.N, model.charger)
+    return start.rho, start.refused
 
 
 def project(sectors: Sectors, rho: jax.Array | None) -> jax.Array:

@@ -5,7 +5,6 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 
 from qbjax import dicke, linalg, lindblad, nullspace, rates, sectors, stationary
@@ -14,15 +13,19 @@ from qbjax.chargers import qubit
 from qbjax.checks import (
     ArgumentError,
     Status,
-    is_concrete,
+    array_module,
+    as_number,
     raise_unless_ok,
+    refusal,
+    refuse,
     require,
     require_choice,
+    require_known,
 )
 from qbjax.evolve import evolve
 from qbjax.lindblad import Generator
-from qbjax.models import COLLECTIVE, StarBattery, over_batch
-from qbjax.states import full_state
+from qbjax.models import COLLECTIVE, StarBattery, out_of_range, over_batch, require_model
+from qbjax.residual import refined
 from qbjax.stationary import Stationary
 from qbjax.trajectory import CUT, Trajectory
 
@@ -77,7 +80,8 @@ class SteadyState(eqx.Module):
         A `Status`; unless it is `Status.OK` there is no steady state that can be trusted and the
         numbers of the exact solution are NaN. `NOT_CONVERGED`: the error estimate exceeds the
         tolerance, or the battery has an eigenvalue below minus that. `NOT_UNIQUE`: see there.
-        `CUT_TOO_LOW`: the topmost level of a cut charger holds more than 1e-6.
+        `CUT_TOO_LOW`: the topmost level of a cut charger holds more than 1e-6 that something
+        would lead further up. `OUT_OF_RANGE`: the host would have refused what JAX is tracing.
     method, why
         The method that was used and the reason for the choice.
 
@@ -133,8 +137,7 @@ def steady_state(
     model
         One model or a batch of them, not depending on time.
     rho0
-        The start, common to the batch: a ket (d_c, L) or a density matrix (d_c, L, d_c, L) of
-        charger (x) battery, or a battery ket (L,) beside a charger in its ground state. None: all
+        The start, common to the batch, in one of the forms that `qbjax.evolve` takes. None: all
         empty.
     method
         "auto" decides by the structure of the model and says so in `.why`: "exact" for dephasing
@@ -175,27 +178,27 @@ def steady_state(
     >>> print(ss.method, f"{ss.energy:.4f} {ss.ergotropy:.4f} {ss.nullity}")
     direct 0.2581 0.2518 1
     """
+    require_model(model)
     model = sectors.without_idle_drive(model)
     require_choice(method, "method", ("auto", *METHODS))
-    tolerance = jnp.asarray(tolerance, float)
-    if is_concrete(tolerance):
-        good = tolerance.ndim == 0 and np.asarray(tolerance) > 0
-        require(good, "tolerance", "one positive number", tolerance)
+    allowed = as_number(tolerance, "tolerance")
+    refused = refusal(allowed > 0, "tolerance", "one positive number", tolerance)
+    tolerance = jnp.asarray(allowed)
     if time is not None:
         require(method == "auto", "method", '"auto" where a time is stated', method)
         result = _plateau(model, time, rho0, tolerance)
     else:
         chosen, why = choose(model, method)
         if chosen == "exact":
-            start = None if rho0 is None else full_state(rho0, model.levels, model.N)
-            result = _solve(model, start)
+            start, stray = sectors.start_of(model, rho0)
+            result = _solve(model, start, jnp.asarray(refused | stray))
         else:
-            if is_concrete(tolerance):
-                least = 100 * float(jnp.finfo(tolerance.dtype).eps)
-                wanted = f"at least {least:.2g} in {tolerance.dtype}"
-                require(np.asarray(tolerance) >= least, "tolerance", wanted, tolerance)
-            shared = lindblad.stored_start(model, rho0), tolerance, chosen, why
-            result = map_batch(_general, model, *shared, threads=True)
+            least = 100 * float(jnp.finfo(tolerance.dtype).eps)
+            precise = f"at least {least:.2g} in {tolerance.dtype}"
+            refused |= refusal(allowed >= least, "tolerance", precise, tolerance)
+            stored, stray = lindblad.stored_start(model, rho0)
+            shared = stored, tolerance, jnp.asarray(refused | stray), chosen, why
+            result = map_batch(_solve_generally, model, *shared, threads=True)
     if throw:
         raise_unless_ok(result.status, _ADVICE)
     return result
@@ -224,6 +227,18 @@ def choose(model: StarBattery, method: str) -> tuple[str, str]:
     return "iterative", f"{found}: preconditioned GMRES, since blocks have {size} numbers"
 
 
+def _solve_generally(
+    model: StarBattery,
+    start: jax.Array,
+    tolerance: jax.Array,
+    refused: jax.Array,
+    method: str,
+    why: str,
+) -> SteadyState:
+    result = _general(model, start, tolerance, method, why)
+    return refuse(refused | out_of_range(model), result)
+
+
 def _general(
     model: StarBattery, start: jax.Array, tolerance: jax.Array, method: str, why: str
 ) -> SteadyState:
@@ -232,13 +247,13 @@ def _general(
     live = dicke.live_levels(model.N, model.levels)
     nullity = nullspace.nullity(model)
     if method == "direct":
-        found = stationary.direct(generator, start, live, nullity)
+        found = stationary.direct(generator, refined(model), start, live, nullity)
         ambiguous = jnp.asarray(False)
     else:
         found, ambiguous = _iterate(model, generator, start, live, nullity, tolerance)
     status = nullspace.existence(model)
     status = jnp.where((status == Status.OK) & ambiguous, Status.NOT_UNIQUE, status)
-    error = jnp.maximum(found.residual * found.relaxation_time, found.drift)
+    error = found.error
     told_apart = nullspace.promises_one(model) and method == "iterative"
     if model.charger == qubit() and not (told_apart or nullspace.has_own_terms(model)):
         # With several stationary states rates may be too slow for any solver but the exact one.
@@ -301,9 +316,10 @@ def _assemble(
     # Written so that NaN counts as not converged.
     good = (evidence["error_estimate"] <= tolerance) & (smallest >= -tolerance)
     status = jnp.where((status == Status.OK) & ~good, Status.NOT_CONVERGED, status)
-    top = lindblad.charger_populations(generator, stored)[-1]
+    levels = lindblad.populations(generator, stored)
+    top, spilled = jnp.sum(levels[-1]), lindblad.spilled(generator, levels)
     truncated = model.charger.truncated
-    overflown = (status == Status.OK) & truncated & (top > CUT)
+    overflown = (status == Status.OK) & truncated & (spilled > CUT)
     return SteadyState(
         rho=lindblad.restore(generator, stored),
         battery=battery,
@@ -326,9 +342,12 @@ def _plateau(
     model: StarBattery, time: ArrayLike, rho0: ArrayLike | None, tolerance: jax.Array
 ) -> SteadyState:
     """Return the state at a stated time, in the form of a steady state."""
-    one_time = np.ndim(time) == 0 and (not is_concrete(time) or 0 <= np.asarray(time) < np.inf)
-    require(one_time, "time", "one time, finite and not negative", time)
-    times = jnp.asarray(time, float)[None]
+    moment = as_number(time, "time")
+    module = array_module(moment)
+    # Where it is traced, the twin of this check is that of the times of `evolve`.
+    later = (moment >= 0) & module.isfinite(moment)
+    require_known(later, "time", "one time, finite and not negative", time)
+    times = jnp.asarray(moment)[None]
     rtol = jnp.maximum(1e-2 * tolerance, 100 * jnp.finfo(times.dtype).eps)
     trajectory = evolve(model, times, rho0=rho0, save=("rho",), rtol=rtol, tolerance=tolerance)
     return _at_time(model, trajectory, tolerance)
@@ -356,8 +375,8 @@ def _at_time(model: StarBattery, trajectory: Trajectory, tolerance: jax.Array) -
 
 
 @eqx.filter_jit
-def _solve(model: StarBattery, rho0: jax.Array | None) -> SteadyState:
-    return over_batch(_exact, model, rho0)
+def _solve(model: StarBattery, rho0: jax.Array | None, refused: jax.Array) -> SteadyState:
+    return over_batch(lambda one: refuse(refused | out_of_range(one), _exact(one, rho0)), model)
 
 
 def _exact(model: StarBattery, rho0: jax.Array | None) -> SteadyState:

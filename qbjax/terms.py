@@ -14,7 +14,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from qbjax import dicke
-from qbjax.checks import ArgumentError, is_concrete, require
+from qbjax.checks import ArgumentError, array_module, as_array, is_concrete, require, require_known
 from qbjax.operators import Operator, collect
 from qbjax.pulses import at_time, is_pulse
 
@@ -186,7 +186,12 @@ class Term(eqx.Module):
         battery: Battery | ArrayLike = identity,
     ):
         """Split the matrices into their nonzero bands."""
-        self.coefficient = coefficient if is_pulse(coefficient) else jnp.asarray(coefficient)
+        self.coefficient = coefficient
+        if not is_pulse(coefficient):
+            number = as_array(coefficient, "coefficient")
+            finite = array_module(number).isfinite(number)
+            require_known(finite, "coefficient", "finite", coefficient)
+            self.coefficient = jnp.asarray(number)
         self.charger = None if charger is None else _bands(charger, "charger")
         self.matrix = None if callable(battery) else _bands(battery, "battery")
         self.battery = battery if callable(battery) else None
@@ -249,7 +254,7 @@ class Jump(eqx.Module):
         if not is_pulse(rate):
             require(not jnp.iscomplexobj(rate), "rate", "a real number", rate)
             self.rate = jnp.asarray(rate, dtype=float)
-            require(
+            require_known(
                 (self.rate >= 0) & jnp.isfinite(self.rate), "rate", "finite, not negative", rate
             )
         good = len(terms) > 0 and all(isinstance(term, Term) for term in terms)
@@ -269,8 +274,7 @@ def total(terms: tuple[Term, ...], t: ArrayLike, *shape: Any) -> Operator:
 def _bands(matrix: ArrayLike, name: str) -> RealBands:
     """Return the bands of a matrix by their offset; those that are seen to be zero are left out."""
     # jnp would trace what is known under jit, and nothing could be left out.
-    numpy: Any = np if is_concrete(matrix) else jnp
-    array = numpy.asarray(matrix)
+    numpy, array = array_module(matrix), as_array(matrix, name)
     if array.ndim != 2 or array.shape[0] != array.shape[1] or array.size == 0:
         found = f"of shape {array.shape}"
         raise ArgumentError(f"Argument `{name}` must be a square matrix, but is {found}.")

@@ -19,13 +19,13 @@ depends on the basis the eigensolver picked.
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 
 from qbjax import linalg
-from qbjax.checks import require, require_choice
+from qbjax.checks import as_array, blank, refusal, require, require_choice
 from qbjax.dicke import level_numbers, lowering_elements
-from qbjax.states import as_state
+from qbjax.qobj import from_qobj, is_qobj
+from qbjax.states import as_battery, as_state
 
 _SPACES = ("full", "symmetric")
 
@@ -36,7 +36,8 @@ def energy(rho_B: ArrayLike, omega_B: ArrayLike = 1.0) -> jax.Array:
     Parameters
     ----------
     rho_B
-        Battery state in the Dicke ladder, shape (..., N + 1, N + 1).
+        Battery state in the Dicke ladder, shape (..., N + 1, N + 1), or in another form that
+        `qbjax.states.as_battery` takes.
     omega_B
         Frequency of the battery qubits, positive; broadcasts over the batch.
 
@@ -47,7 +48,7 @@ def energy(rho_B: ArrayLike, omega_B: ArrayLike = 1.0) -> jax.Array:
     Raises
     ------
     ArgumentError
-        Where rho_B is no state or omega_B not positive (traced values are not looked at).
+        Where rho_B is no state or omega_B not positive (NaN where JAX is tracing them).
 
     Examples
     --------
@@ -56,7 +57,7 @@ def energy(rho_B: ArrayLike, omega_B: ArrayLike = 1.0) -> jax.Array:
     >>> print(energy(jnp.diag(jnp.array([0.5, 0.0, 0.5])), omega_B=2.0))
     2.0
     """
-    return _frequency(omega_B) * _excitations(as_state(rho_B))
+    return _frequency(omega_B) * _excitations(as_battery(rho_B))
 
 
 def passive_state(rho_B: ArrayLike) -> jax.Array:
@@ -70,7 +71,8 @@ def passive_state(rho_B: ArrayLike) -> jax.Array:
     Parameters
     ----------
     rho_B
-        Battery state in the Dicke ladder, shape (..., N + 1, N + 1).
+        Battery state in the Dicke ladder, shape (..., N + 1, N + 1), or in another form that
+        `qbjax.states.as_battery` takes.
 
     Returns
     -------
@@ -79,7 +81,7 @@ def passive_state(rho_B: ArrayLike) -> jax.Array:
     Raises
     ------
     ArgumentError
-        Where rho_B is no state (traced values are not looked at).
+        Where rho_B is no state (NaN where JAX is tracing them).
 
     Examples
     --------
@@ -90,7 +92,7 @@ def passive_state(rho_B: ArrayLike) -> jax.Array:
      [0.   0.25 0.  ]
      [0.   0.   0.  ]]
     """
-    eta = _spectrum(as_state(rho_B))
+    eta = _spectrum(as_battery(rho_B))
     return eta[..., None] * jnp.eye(eta.shape[-1], dtype=eta.dtype)
 
 
@@ -100,7 +102,8 @@ def passive_energy(rho_B: ArrayLike, omega_B: ArrayLike = 1.0, space: str = "ful
     Parameters
     ----------
     rho_B
-        Battery state in the Dicke ladder, shape (..., N + 1, N + 1).
+        Battery state in the Dicke ladder, shape (..., N + 1, N + 1), or in another form that
+        `qbjax.states.as_battery` takes.
     omega_B
         Frequency of the battery qubits, positive; broadcasts over the batch.
     space
@@ -113,7 +116,7 @@ def passive_energy(rho_B: ArrayLike, omega_B: ArrayLike = 1.0, space: str = "ful
     Raises
     ------
     ArgumentError
-        Where rho_B is no state or omega_B not positive (traced values are not looked at), or where
+        Where rho_B is no state or omega_B not positive (NaN where JAX is tracing them), or where
         space is neither choice.
 
     Examples
@@ -125,7 +128,7 @@ def passive_energy(rho_B: ArrayLike, omega_B: ArrayLike = 1.0, space: str = "ful
     0.75 1.5
     """
     require_choice(space, "space", _SPACES)
-    return _frequency(omega_B) * _lowest_energy(_spectrum(as_state(rho_B)), space)
+    return _frequency(omega_B) * _lowest_energy(_spectrum(as_battery(rho_B)), space)
 
 
 def ergotropy(rho_B: ArrayLike, omega_B: ArrayLike = 1.0, space: str = "full") -> jax.Array:
@@ -134,7 +137,8 @@ def ergotropy(rho_B: ArrayLike, omega_B: ArrayLike = 1.0, space: str = "full") -
     Parameters
     ----------
     rho_B
-        Battery state in the Dicke ladder, shape (..., N + 1, N + 1).
+        Battery state in the Dicke ladder, shape (..., N + 1, N + 1), or in another form that
+        `qbjax.states.as_battery` takes.
     omega_B
         Frequency of the battery qubits, positive; broadcasts over the batch.
     space
@@ -147,7 +151,7 @@ def ergotropy(rho_B: ArrayLike, omega_B: ArrayLike = 1.0, space: str = "full") -
     Raises
     ------
     ArgumentError
-        Where rho_B is no state or omega_B not positive (traced values are not looked at), or where
+        Where rho_B is no state or omega_B not positive (NaN where JAX is tracing them), or where
         space is neither choice.
 
     Examples
@@ -159,8 +163,13 @@ def ergotropy(rho_B: ArrayLike, omega_B: ArrayLike = 1.0, space: str = "full") -
     0.75 0.0
     """
     require_choice(space, "space", _SPACES)
-    rho_B = as_state(rho_B)
-    return _frequency(omega_B) * (_excitations(rho_B) - _lowest_energy(_spectrum(rho_B), space))
+    rho_B = as_battery(rho_B)
+    return _frequency(omega_B) * extractable(rho_B, space)
+
+
+def extractable(rho_B: jax.Array, space: str = "full") -> jax.Array:
+    """Return the ergotropy in units of omega_B of a matrix that is not checked."""
+    return _excitations(rho_B) - _lowest_energy(_spectrum(rho_B), space)
 
 
 def ergotropy_ratio(rho_B: ArrayLike, space: str = "full") -> jax.Array:
@@ -169,7 +178,8 @@ def ergotropy_ratio(rho_B: ArrayLike, space: str = "full") -> jax.Array:
     Parameters
     ----------
     rho_B
-        Battery state in the Dicke ladder, shape (..., N + 1, N + 1).
+        Battery state in the Dicke ladder, shape (..., N + 1, N + 1), or in another form that
+        `qbjax.states.as_battery` takes.
     space
         Where the unitaries act: "full" (2^N states) or "symmetric" (the ladder).
 
@@ -181,7 +191,7 @@ def ergotropy_ratio(rho_B: ArrayLike, space: str = "full") -> jax.Array:
     Raises
     ------
     ArgumentError
-        Where rho_B is no state (traced values are not looked at), or space neither choice.
+        Where rho_B is no state (NaN where JAX is tracing them), or space neither choice.
 
     Examples
     --------
@@ -191,9 +201,9 @@ def ergotropy_ratio(rho_B: ArrayLike, space: str = "full") -> jax.Array:
     0.5 0.0
     """
     require_choice(space, "space", _SPACES)
-    rho_B = as_state(rho_B)
+    rho_B = as_battery(rho_B)
     stored = _excitations(rho_B)
-    extracted = stored - _lowest_energy(_spectrum(rho_B), space)
+    extracted = extractable(rho_B, space)
     # Both numbers carry errors of this size; below it their quotient is noise.
     charged = stored > rho_B.shape[-1] * jnp.finfo(rho_B.dtype).eps
     return jnp.where(charged, extracted / jnp.where(charged, stored, 1.0), 0.0)
@@ -210,7 +220,8 @@ def incoherent_ergotropy(
     Parameters
     ----------
     rho_B
-        Battery state in the Dicke ladder, shape (..., N + 1, N + 1).
+        Battery state in the Dicke ladder, shape (..., N + 1, N + 1), or in another form that
+        `qbjax.states.as_battery` takes.
     omega_B
         Frequency of the battery qubits, positive; broadcasts over the batch.
     space
@@ -223,7 +234,7 @@ def incoherent_ergotropy(
     Raises
     ------
     ArgumentError
-        Where rho_B is no state or omega_B not positive (traced values are not looked at), or where
+        Where rho_B is no state or omega_B not positive (NaN where JAX is tracing them), or where
         space is neither choice.
 
     Examples
@@ -235,7 +246,7 @@ def incoherent_ergotropy(
     0.0 0.5
     """
     require_choice(space, "space", _SPACES)
-    rho_B = as_state(rho_B)
+    rho_B = as_battery(rho_B)
     dephased = _lowest_energy(_sorted_populations(rho_B), space)
     return _frequency(omega_B) * (_excitations(rho_B) - dephased)
 
@@ -248,7 +259,8 @@ def coherent_ergotropy(
     Parameters
     ----------
     rho_B
-        Battery state in the Dicke ladder, shape (..., N + 1, N + 1).
+        Battery state in the Dicke ladder, shape (..., N + 1, N + 1), or in another form that
+        `qbjax.states.as_battery` takes.
     omega_B
         Frequency of the battery qubits, positive; broadcasts over the batch.
     space
@@ -261,7 +273,7 @@ def coherent_ergotropy(
     Raises
     ------
     ArgumentError
-        Where rho_B is no state or omega_B not positive (traced values are not looked at), or where
+        Where rho_B is no state or omega_B not positive (NaN where JAX is tracing them), or where
         space is neither choice.
 
     Examples
@@ -272,7 +284,7 @@ def coherent_ergotropy(
     0.0
     """
     require_choice(space, "space", _SPACES)
-    rho_B = as_state(rho_B)
+    rho_B = as_battery(rho_B)
     # The energy is common to both ergotropies: leave it out rather than let it cancel.
     dephased = _lowest_energy(_sorted_populations(rho_B), space)
     return _frequency(omega_B) * (dephased - _lowest_energy(_spectrum(rho_B), space))
@@ -294,7 +306,8 @@ def capacity(
     Parameters
     ----------
     rho_B
-        Battery state in the Dicke ladder, shape (..., N + 1, N + 1).
+        Battery state in the Dicke ladder, shape (..., N + 1, N + 1), or in another form that
+        `qbjax.states.as_battery` takes.
     omega_B
         Frequency of the battery qubits, positive; broadcasts over the batch.
     space
@@ -321,7 +334,7 @@ def capacity(
     1.5 0.0
     """
     require_choice(space, "space", _SPACES)
-    rho_B = as_state(rho_B)
+    rho_B = as_battery(rho_B)
     eta = _spectrum(rho_B)
     least = _lowest_energy(eta, space)
     trace = eta.sum(-1)
@@ -378,7 +391,8 @@ def instantaneous_power(
     Parameters
     ----------
     rho
-        State of the charger (|g>, |e>) and the battery, shape (..., 2, N + 1, 2, N + 1).
+        State of the charger (|g>, |e>) and the battery, shape (..., 2, N + 1, 2, N + 1), or a Qobj
+        of both.
     g
         Charger-battery coupling, as in `StarBattery`; broadcasts over the batch.
     omega_B
@@ -394,7 +408,7 @@ def instantaneous_power(
     ------
     ArgumentError
         Where rho has another shape; where it is no state, omega_B not positive or N not between 1
-        and the top level (traced values are not looked at).
+        and the top level (NaN where JAX is tracing them).
 
     Examples
     --------
@@ -406,11 +420,12 @@ def instantaneous_power(
     >>> print(instantaneous_power(np.einsum("am,bn->ambn", ket, ket.conj()) / 2))
     1.0
     """
-    shape = np.shape(rho)
+    array = as_array(from_qobj(rho, "rho") if is_qobj(rho) else rho, "rho")
+    shape = array.shape
     full = len(shape) >= 4 and shape[-4] == shape[-2] == 2 and shape[-3] == shape[-1]
     require(full, "rho", "of shape (..., 2, N + 1, 2, N + 1)", f"of shape {shape}")
     levels = shape[-1]
-    matrix = as_state(jnp.reshape(jnp.asarray(rho), (*shape[:-4], 2 * levels, 2 * levels)), "rho")
+    matrix = as_state(array.reshape(*shape[:-4], 2 * levels, 2 * levels), "rho")
     qubits = _qubits(N, levels)
     # <sigma^+ J_-> = sum_n <n-1|J_-|n> <g,n|rho|e,n-1>: a subdiagonal of the block between g and e.
     coherence = jnp.diagonal(matrix[..., 1:levels, levels:-1], axis1=-2, axis2=-1)
@@ -420,14 +435,15 @@ def instantaneous_power(
 
 def _frequency(omega_B: ArrayLike) -> jax.Array:
     # A negative frequency would turn the ladder over, and the sorted levels with it.
-    require(jnp.asarray(omega_B) > 0, "omega_B", "positive", omega_B)
-    return jnp.asarray(omega_B)
+    frequency = as_array(omega_B, "omega_B")
+    refused = refusal(frequency > 0, "omega_B", "positive", omega_B)
+    return blank(refused, jnp.asarray(frequency, float))
 
 
 def _qubits(N: ArrayLike | None, levels: int) -> jax.Array:
-    qubits = jnp.asarray(levels - 1 if N is None else N)
-    require((qubits >= 1) & (qubits < levels), "N", f"between 1 and {levels - 1}", N)
-    return qubits
+    qubits = as_array(levels - 1 if N is None else N, "N")
+    refused = refusal((qubits >= 1) & (qubits < levels), "N", f"between 1 and {levels - 1}", N)
+    return blank(refused, jnp.asarray(qubits, float))
 
 
 def _excitations(rho_B: jax.Array) -> jax.Array:

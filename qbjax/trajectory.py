@@ -12,7 +12,7 @@ from qbjax.checks import Status
 from qbjax.dicke import level_numbers
 from qbjax.lindblad import Generator
 from qbjax.models import StarBattery
-from qbjax.thermo import ergotropy
+from qbjax.thermo import extractable
 
 # Above it, the topmost level of a cut charger is no longer empty.
 CUT = 1e-6
@@ -58,8 +58,10 @@ class Trajectory(eqx.Module):
         A `Status` per time, shape (T,). `SPLITTINGS_LOST` (exact) or `NOT_CONVERGED` where
         error_estimate exceeds tolerance * N * omega_B or is unknown, or where the trace drifts or
         an eigenvalue is negative by more than the tolerance; `NOT_CONVERGED` with NaN in
-        place of numbers where the integrator did not arrive; `CUT_TOO_LOW` where the population of
-        the topmost level of a cut charger exceeds 1e-6.
+        place of numbers where the integrator did not arrive; `CUT_TOO_LOW` where the topmost level
+        of a cut charger holds more than 1e-6 that something would lead further up;
+        `OUT_OF_RANGE`, with NaN in place of numbers, where the host would have refused what JAX
+        is tracing.
     method, why
         The method that was used and the reason for the choice.
 
@@ -119,7 +121,7 @@ class Observe(eqx.Module):
     functions: tuple[tuple[str, Callable[..., Any]], ...] = eqx.field(static=True)
 
     def __call__(self, t: jax.Array, stored: jax.Array, problem: Problem) -> dict[str, Any]:
-        """Return them at one time, with the trace and the population of the topmost level."""
+        """Return them at one time, with the trace and what the topmost level holds."""
         return self.finish(t, self.view(t, stored, problem), problem)
 
     def view(self, t: jax.Array, stored: jax.Array, problem: Problem) -> dict[str, jax.Array]:
@@ -147,11 +149,12 @@ class Observe(eqx.Module):
             known["battery"] = lindblad.battery(generator, view["stored"])
             known["rho"] = lindblad.restore(generator, view["stored"])
         if "ergotropy" in self.save:
-            known["ergotropy"] = ergotropy(known["battery"], model.omega_B)
+            known["ergotropy"] = model.omega_B * extractable(known["battery"])
         saved: dict[str, Any] = {name: known[name] for name in self.save}
         saved["observables"] = {name: jnp.asarray(f(known["rho"])) for name, f in self.functions}
         charger = jnp.sum(view["levels"], axis=1)
-        return saved | {"trace": jnp.sum(charger), "top": charger[-1]}
+        spilled = lindblad.spilled(generator, view["levels"])
+        return saved | {"trace": jnp.sum(charger), "top": charger[-1], "spilled": spilled}
 
 
 def assemble(
@@ -184,7 +187,7 @@ def assemble(
         Method and why.
     """
     model = problem.model
-    trace, top = saved.pop("trace"), saved.pop("top")
+    trace, top, spilled = (saved.pop(name) for name in ("trace", "top", "spilled"))
     arrived = jnp.isfinite(trace)
     saved = jax.tree.map(lambda x: jnp.where(_along(arrived, x), x, jnp.nan), saved)
     drift = jnp.max(jnp.where(arrived, jnp.abs(trace - 1), jnp.nan))
@@ -196,7 +199,7 @@ def assemble(
     status = jnp.where(arrived & sound & (error <= tolerance), Status.OK, Status.NOT_CONVERGED)
     truncated = model.charger.truncated
     if truncated:
-        overflown = (status == Status.OK) & (top > CUT)
+        overflown = (status == Status.OK) & (spilled > CUT)
         status = jnp.where(overflown, Status.CUT_TOO_LOW, status)
     return Trajectory(
         ts=ts,

@@ -24,9 +24,9 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from qbjax import dicke, linalg
-from qbjax.checks import require
+from qbjax.checks import as_array, blank, refusal, require
 from qbjax.minimise import Minimum, minimise
-from qbjax.states import as_state
+from qbjax.states import as_battery
 
 # How far populations and states may be from what they must be.
 _ATOL = 1e-6
@@ -136,8 +136,9 @@ def bose_einstein_populations(
     >>> print(bose_einstein_populations(0.1, 1.0, -0.5, 0.2, N=2).round(4))
     [0.3631 0.2574 0.3631]
     """
-    require(jnp.asarray(beta) > 0, "beta", "positive", beta)
-    require(jnp.asarray(mu) < 0, "mu", "negative", mu)
+    beta, mu = jnp.asarray(beta, float), jnp.asarray(mu, float)
+    beta = blank(refusal(beta > 0, "beta", "positive", beta), beta)
+    mu = blank(refusal(mu < 0, "mu", "negative", mu), mu)
     alpha, beta, mu, zeta = (jnp.asarray(p)[..., None] for p in (alpha, beta, mu, zeta))
     z = beta * (jnp.arange(N + 1) - mu)
     # e^{-z} / (1 - e^{-z}) keeps its digits at small z and its derivative at large z.
@@ -172,12 +173,12 @@ def fit_bose_einstein(populations: ArrayLike) -> BoseEinsteinFit:
     >>> print(fit.max_error < 1e-6, fit.converged)
     True True
     """
-    p = jnp.asarray(populations)
+    p = jnp.asarray(as_array(populations, "populations"), float)
     require(p.ndim >= 1 and p.shape[-1] >= 2, "populations", "of shape (..., N + 1)", p.shape)
-    require(p >= -_ATOL, "populations", "not negative", p.min())
+    refused = refusal(jnp.all(p >= -_ATOL, -1), "populations", "not negative", p.min())
     total = p.sum(-1)
-    require(jnp.abs(total - 1) <= _ATOL, "populations", "of sum 1", total)
-    return _over_leading_axes(_fit_populations, p, 1)
+    refused |= refusal(jnp.abs(total - 1) <= _ATOL, "populations", "of sum 1", total)
+    return blank(refused, _over_leading_axes(_fit_populations, p, 1))
 
 
 def coherent_mixture(xi_1: ArrayLike, xi_2: ArrayLike, N: int) -> jax.Array:
@@ -236,7 +237,7 @@ def fit_coherent_mixture(rho_B: ArrayLike) -> CoherentMixtureFit:
     >>> print(abs(fit.xi_1).round(4), abs(fit.xi_2).round(4), fit.fidelity.round(6))
     0.2 0.5 1.0
     """
-    rho = as_state(rho_B)
+    rho = as_battery(rho_B)
     # One program for real and complex states.
     return _over_leading_axes(_fit_mixture, rho.astype(jnp.result_type(rho.dtype, 1j)), 2)
 
