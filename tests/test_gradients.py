@@ -40,12 +40,15 @@ def derivatives(values, points, N_max):
     forward, reverse = batched(jax.jacfwd)(p, sizes), batched(jax.jacrev)(p, sizes)
     plain = batched(lambda f: f)
     # Truncation h^2 t^3 and rounding eps N / h stay below 1e-7. Critical damping may lie at a
-    # gamma_C of 1e-7, where the curves, unlike the step, have no such small scale.
+    # gamma_C of 1e-7, where the curves, unlike the step, have no such small scale; no rate may be
+    # negative, so there the differences look ahead.
     columns = []
     for j in range(p.shape[1]):
         h = 1e-5 * jnp.maximum(p[:, j], 0.1)
-        below, above = (plain(p.at[:, j].add(k * h), sizes) for k in (-1, 1))
-        columns.append((above - below) / (2 * h[:, None]))
+        below, here, above, beyond = (plain(p.at[:, j].add(k * h), sizes) for k in (-1, 0, 1, 2))
+        central = (above - below) / (2 * h[:, None])
+        ahead = (4 * above - 3 * here - beyond) / (2 * h[:, None])
+        columns.append(jnp.where((p[:, j] < h)[:, None], ahead, central))
     return tuple(np.asarray(d) for d in (forward, reverse, jnp.stack(columns, -1)))
 
 

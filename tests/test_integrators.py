@@ -261,11 +261,11 @@ def pieces_exactly():
 def test_piecewise_pulses_are_stepped_from_jump_to_jump(method, step):
     drive = qb.PiecewiseConstant([end for _, end, _ in PIECES[:-1]], [F for *_, F in PIECES])
     model = qb.StarBattery(N=2, F=drive, gamma_C=0.4)
-    traj = qb.evolve(model, PIECE_TIMES, method=method, step=step, save=("rho",))
+    traj = qb.evolve(model, PIECE_TIMES, method=method, max_step=step, save=("rho",))
     np.testing.assert_allclose(traj.rho, pieces_exactly(), rtol=0, atol=1e-7)
     # The last jump may be the last time, too.
     ts = np.array([0.5, 1.0, 1.5, 2.0, 2.5])
-    last = qb.evolve(model, ts, method=method, step=step, save=("rho",))
+    last = qb.evolve(model, ts, method=method, max_step=step, save=("rho",))
     np.testing.assert_allclose(last.rho[-1], pieces_exactly()[3], rtol=0, atol=1e-7)
     if step is None and method == "dopri8":
         assert traj.rejected_steps <= 4
@@ -290,20 +290,22 @@ def test_the_lab_frame_agrees_with_the_rotating_frame():
     ("method", "order", "step"),
     [("tsit5", 5, 0.025), ("dopri8", 8, 0.1), slow("kvaerno5", 5, 0.05)],
 )
-def test_the_error_of_fixed_steps_falls_with_the_order(method, order, step):
+def test_the_error_of_the_longest_steps_falls_with_the_order(method, order, step):
     # On a constant generator dopri8 converges at order 9: a pulse shows the order it has.
     F = qb.Pulse(envelope, 2.0, 3.0) if method == "dopri8" else 0.7
     model = qb.StarBattery(N=3, F=F, gamma_C=0.4)
     ts = np.array([1.0, 2.0])
-    fine = {"method": "dopri8", "step": 0.01} if method == "dopri8" else {}
+    fine = {"method": "dopri8", "max_step": 0.01} if method == "dopri8" else {}
     expected = qb.evolve(model, ts, save=("rho",), **fine).rho
     errors = []
     for h in (step, step / 2):
-        traj = qb.evolve(model, ts, save=("rho",), method=method, step=h)
-        assert traj.steps == round(2.0 / h)
+        # A tolerance that no step misses: all but the first have the longest one.
+        loose = {"rtol": 1.0, "tolerance": 1.0}
+        traj = qb.evolve(model, ts, save=("rho",), method=method, max_step=h, **loose)
+        assert 0 <= traj.steps - round(2.0 / h) <= 3
         assert traj.rejected_steps == 0
         errors.append(np.linalg.norm(traj.rho[-1] - expected[-1]))
-    assert abs(math.log2(errors[0] / errors[1]) - order) < 0.2
+    assert abs(math.log2(errors[0] / errors[1]) - order) < 0.4
 
 
 def test_evidence_of_steps():
@@ -327,10 +329,10 @@ def test_a_solve_that_does_not_arrive_is_flagged():
     assert np.isnan(traj.smallest_eigenvalue)
 
 
-def test_a_step_that_is_too_long_is_flagged():
+def test_a_tolerance_that_is_too_wide_is_flagged():
     model = qb.StarBattery(N=3, F=0.7, kappa=0.1)
-    with pytest.warns(UserWarning, match=r"lower rtol or step"):
-        traj = qb.evolve(model, TS, method="tsit5", step=0.3)
+    with pytest.warns(UserWarning, match=r"lower rtol or max_step"):
+        traj = qb.evolve(model, TS, method="tsit5", rtol=1e-3)
     assert traj.status[-1] == qb.Status.NOT_CONVERGED
     assert np.all(np.isfinite(traj.energy))
 
@@ -465,11 +467,12 @@ def test_batch_is_loop_is_jit_is_vmap(method):
         ({"rtol": 1e-15}, "`rtol` must be at least"),
         ({"rtol": -1.0}, "`rtol` must be at least"),
         ({"atol": -1.0}, "`atol` must be not negative"),
-        ({"step": 0.1}, "`step` must be None"),
-        ({"step": 0.0, "method": "tsit5"}, "`step` must be a positive number"),
+        ({"max_step": 0.1}, "`max_step` must be None"),
+        ({"max_step": 0.0, "method": "tsit5"}, "`max_step` must be a positive number"),
+        ({"max_step": [0.1, 0.2], "method": "tsit5"}, "`max_step` must be one real number"),
         ({"observables": {"x": 3.0}}, "`observables` must be functions"),
         ({"save": ("energy", "x")}, "`save` must be one of"),
-        ({"rho0": np.eye(3) / 3}, "`rho0` must be of shape"),
+        ({"rho0": np.eye(5) / 5}, "`rho0` must be of shape"),
         ({"max_steps": 0}, "`max_steps` must be"),
         ({"ts": [0.0, 1.0, 1.0]}, "`ts` must be finite, increasing"),
         ({"ts": []}, "`ts` must be"),

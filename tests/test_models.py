@@ -209,7 +209,7 @@ def test_one_bad_member_leaves_the_batch_alone():
 
 
 BAD_STARTS = [
-    (np.ones((2, 4)) / 8**0.5, r"`rho0` must be of shape \(3,\), \(2, 3\) or .*\(2, 4\)"),
+    (np.ones((2, 4)) / 8**0.5, r"`rho0` must be of shape \(3,\), \(2, 3\), \(3, 3\) or .*\(2, 4\)"),
     (np.eye(6) / 6, r"`rho0` must be of shape .*but is of shape \(6, 6\)"),
     (np.array([1.0, 1.0, 0.0]), r"`rho0` must be a state of trace 1, but is of trace 2"),
     (np.eye(6).reshape(2, 3, 2, 3), r"`rho0` must be a state of trace 1, but is of trace 6"),
@@ -218,7 +218,8 @@ BAD_STARTS = [
         np.diag([1.2, -0.2, 0, 0, 0, 0]).reshape(2, 3, 2, 3),
         r"`rho0` must be a state without negative eigenvalues.* -0\.2",
     ),
-    (np.array([np.nan, 1.0, 0.0]), r"`rho0` must be Hermitian, but is off by nan"),
+    (np.array([np.nan, 1.0, 0.0]), r"`rho0` must be a state of trace 1, but is of trace nan"),
+    ("empty", r"`rho0` must be an array of numbers, but is of type str"),
 ]
 
 

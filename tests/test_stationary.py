@@ -242,12 +242,19 @@ def test_what_is_there_but_zero_changes_nothing(kind):
         assert other.status == qb.Status.NOT_UNIQUE
 
 
-@pytest.mark.parametrize("name", ["slow", "strict", "hidden", "hidden, unique"])
+@pytest.mark.parametrize("name", ["slow", "hidden", "hidden, unique"])
 @pytest.mark.parametrize("method", METHODS)
 def test_what_cannot_be_trusted_is_flagged(method, name):
     several = name == "hidden" and method == "iterative"
     for _, ss in group(name, method):
         assert ss.status == (qb.Status.NOT_UNIQUE if several else qb.Status.NOT_CONVERGED)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_traced_tolerance_below_rounding_is_out_of_range(method):
+    (_, ss), *_ = group("strict", method)
+    assert ss.status == qb.Status.OUT_OF_RANGE
+    assert np.isnan(ss.energy)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -369,7 +376,9 @@ def test_what_does_not_apply_is_refused():
     refused = functools.partial(pytest.raises, qb.ArgumentError)
     with refused(match='`method` must be one of "auto", "exact", "direct", "iterative", but is'):
         qb.steady_state(model, method="power")
-    for tolerance in (0.0, -1e-8, np.nan, [1e-8, 1e-6]):
+    with refused(match=r"`tolerance` must be one real number, but is of shape \(2,\)"):
+        qb.steady_state(model, tolerance=[1e-8, 1e-6])
+    for tolerance in (0.0, -1e-8, np.nan):
         with refused(match="`tolerance` must be one positive number"):
             qb.steady_state(model, tolerance=tolerance)
     with refused(match="`model` must be dephasing on battery resonance alone .*`kappa` is given"):

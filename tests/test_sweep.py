@@ -916,7 +916,7 @@ def test_the_command_line(tmp_path, capsys, monkeypatch):
         (("to = 5, step", "to = 0, step"), "`grid` must be {from, to, points} of numbers, or"),
         (("from = 0.01", 'from = "a"'), "`grid` must be between numbers"),
         (("g = 1.5", "omega = 1.5"), "`model` must be of parameters out of"),
-        (("g = 1.5", 'g = "1"'), "`g` must be a real number"),
+        (("g = 1.5", 'g = "1"'), "`g` must be an array of numbers"),
         (("g = 1.5", 'charger = "cave"'), '`charger` must be "qubit", "cavity:LEVELS"'),
         (("g = 1.5", "g = "), "`file` must be TOML"),
         (("F = [0.3, 2.0]", "F = [0.3, 2.1]"), "grid F is [0.3, 2.0], not [0.3, 2.1]"),
@@ -930,3 +930,8 @@ def test_the_command_line(tmp_path, capsys, monkeypatch):
     assert (
         "Argument `file` must be a file that is there, but is none.toml" in capsys.readouterr().err
     )
+
+
+def test_a_store_elsewhere_is_refused():
+    with pytest.raises(qb.ArgumentError, match="`store`"):
+        sweep(qb.StarBattery, {"N": [1], "F": [0.5]}, ("energy",), store="s3://bucket/grid.zarr")

@@ -117,7 +117,7 @@ def test_single_qubit(bloch, space):
     np.testing.assert_allclose(states.purity(rho), (1 + r**2) / 2, atol=1e-14)
 
 
-def test_passive_state_keeps_the_spectrum_and_real_input_stays_real():
+def test_passive_state_keeps_the_spectrum_and_precision_is_what_is_worked_in():
     rho = random_state(4, seed=1)
     passive = thermo.passive_state(rho)
     eta = np.diag(passive)
@@ -128,7 +128,7 @@ def test_passive_state_keeps_the_spectrum_and_real_input_stays_real():
     for f in (thermo.passive_state, thermo.ergotropy, states.purity, thermo.capacity):
         assert f(rho.real).dtype == f(rho).dtype == jnp.float64
     assert states.fidelity(rho.real, rho).dtype == jnp.float64
-    assert thermo.ergotropy(rho.real.astype(np.float32)).dtype == jnp.float32
+    assert thermo.ergotropy(rho.real.astype(np.float32)).dtype == jnp.float64
 
 
 @pytest.mark.parametrize("space", SPACES)
@@ -382,8 +382,10 @@ def test_power_is_the_slope_of_the_energy_in_qutip(N):
 
 
 BAD_STATES = [
-    (np.ones((2, 3)), r"a square matrix of at least two levels, but is of shape \(2, 3\)"),
-    (np.ones(4), r"a square matrix of at least two levels, but is of shape \(4,\)"),
+    (np.ones((2, 3, 4)), r"a square matrix of at least two levels, but is of shape \(2, 3, 4\)"),
+    (np.ones(4), r"a state of trace 1, but is of trace 4"),
+    ("charged", r"an array of numbers, but is of type str"),
+    ([[1.0], [1.0, 2.0]], r"an array of numbers, but is of type list"),
     (np.array([[0.5, 0.1], [0.3, 0.5]]), r"Hermitian, but is off by 0\.2\b"),
     (np.diag([0.75, 0.22]), r"a state of trace 1, but is of trace 0\.97\b"),
     (np.diag([np.nan, 1.0]), r"Hermitian, but is off by nan"),
@@ -403,15 +405,21 @@ def test_refuses_what_is_no_state(state, message):
         states.fidelity(np.eye(2) / 2, state)
 
 
-def test_tolerance_follows_the_precision_and_traced_values_pass():
-    near = np.diag([0.6 + 1e-6, 0.4])
+def test_tolerance_follows_the_precision_and_traced_values_that_are_no_state_give_nan():
+    near = np.diag([0.6 + 5e-7, 0.4])
     with pytest.raises(ArgumentError, match="trace 1"):
         thermo.energy(near)
     thermo.energy(near.astype(np.float32))
     thermo.energy(np.diag([1 + 5e-9, -5e-9]))
-    assert quick_jit(thermo.energy)(np.diag([0.0, 3.0])) == 3.0
+    # What single precision rounds is a state; what is off by more than its rounding is none.
+    single = np.float32([0.6, 0.8])
+    np.testing.assert_allclose(thermo.energy(single), 0.64, rtol=1e-7)
+    with pytest.raises(ArgumentError, match=r"trace 1\.0002"):
+        thermo.energy(single * np.float32(1.0001))
+    energies = quick_jit(jax.vmap(thermo.energy))(np.stack([np.eye(2) / 2, np.diag([0.0, 3.0])]))
+    np.testing.assert_array_equal(energies, [0.5, np.nan])
     with pytest.raises(ArgumentError, match="square"):
-        quick_jit(thermo.energy)(np.ones((2, 3)))
+        quick_jit(thermo.energy)(np.ones((2, 3, 4)))
 
 
 def test_refuses_other_arguments():
