@@ -123,7 +123,7 @@ def generator(N: int) -> Calls:
     """Return calls of the Lindblad generator, and of a copy of the state that it acts on."""
     model = qb.StarBattery(N=N, F=0.5, **LEAKY)
     made = lindblad.generator(model)
-    shape = lindblad.stored_start(model, None).shape
+    shape = lindblad.stored_start(model, None)[0].shape
     rho = jnp.asarray(np.random.default_rng(0).normal(size=shape))
     apply, copy = jax.jit(lambda x: made(x)), jax.jit(lambda x: x + 1.0)
     return {"generator": lambda: apply(rho), "copy of its argument": lambda: copy(rho)}
