@@ -33,6 +33,8 @@ from qbjax.tridiagonal import Tridiagonal, factor, from_blocks, to_blocks, tridi
 # Steps of refinement of the direct solver: each gains the digits that elimination has, four at the
 # least where it is of use.
 _REFINEMENTS = 6
+# Corrections below are those of rounding.
+_ROUNDING = 1e-13
 # Pseudo-time of the direct solver, the shift over the norm of L and the number of steps: where the
 # trace alone is conserved, and where more is.
 _TINY, _FEW = 1e-15, 4
@@ -145,8 +147,11 @@ def direct(
         # The value is refined, the derivative is that of pseudo-time.
         x, changes = jax.lax.scan(refine, jax.lax.stop_gradient(one), length=_REFINEMENTS)
         x = jax.lax.stop_gradient(x - one) + one
+        # Corrections that do not shrink, and are no rounding, tell nothing.
+        before, last = changes[-2], changes[-1]
+        error = jnp.where((last < before / 2) | (last < _ROUNDING), last, jnp.inf)
         # A time that the shift cuts off was not found.
-        return x, jnp.where(time < 0.1 / (_TINY * norm), time, 0.0), changes[-1]
+        return x, jnp.where(time < 0.1 / (_TINY * norm), time, 0.0), error
 
     def of_several(start: jax.Array, probe: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         inverse = _shifted_inverse(matrix, _SMALL * norm)
