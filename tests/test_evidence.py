@@ -1,6 +1,10 @@
 """What results say of themselves: residuals, statuses and identities, each against its meaning."""
 
+import errno
+import functools
 import json
+import os
+import threading
 
 import jax
 import numpy as np
@@ -9,20 +13,26 @@ import qutip
 
 import qbjax as qb
 from qbjax.cli import main
-from qbjax.sweeps import provenance
+from qbjax.rates import slowest_root
+from qbjax.sweeps import provenance, store
 
 
-def test_residual_of_a_state_at_a_time():
-    F, kappa, gamma_C = 0.5, 0.3, 0.2
-    ss = qb.steady_state(qb.StarBattery(1, F, gamma_C=gamma_C, kappa=kappa), time=2.0, throw=False)
+def state_and_change(rho, F, gamma_C, kappa):
+    """A state of N = 1 and L rho, by QuTiP, as matrices."""
     lower, one = qutip.sigmam(), qutip.qeye(2)
     C, B = qutip.tensor(lower, one), qutip.tensor(one, lower)
     H = F * (C + C.dag()) + C.dag() * B + B.dag() * C
     jumps = [np.sqrt(kappa) * C, np.sqrt(gamma_C) * (C.dag() * C - 0.5)]
     # QuTiP's topmost level is the first.
-    rho = np.asarray(ss.rho)[::-1, ::-1, ::-1, ::-1].reshape(4, 4)
+    rho = np.asarray(rho)[::-1, ::-1, ::-1, ::-1].reshape(4, 4)
     L = qutip.liouvillian(H, jumps).full()
-    change = (L @ rho.flatten(order="F")).reshape(4, 4, order="F")
+    return rho, (L @ rho.flatten(order="F")).reshape(4, 4, order="F")
+
+
+def test_residual_of_a_state_at_a_time():
+    F, kappa, gamma_C = 0.5, 0.3, 0.2
+    ss = qb.steady_state(qb.StarBattery(1, F, gamma_C=gamma_C, kappa=kappa), time=2.0, throw=False)
+    rho, change = state_and_change(ss.rho, F, gamma_C, kappa)
     # The parts of complex numbers are looked at apart, in the gauge where they are.
     parts = np.abs([change.real, change.imag]).max(), np.abs([rho.real, rho.imag]).max()
     np.testing.assert_allclose(ss.residual, parts[0] / parts[1], rtol=1e-6)
@@ -77,3 +87,183 @@ def test_the_command_line_reports_the_worst_status(capsys):
     main(arguments.split())
     said = json.loads(capsys.readouterr().out)
     assert said["status"] == "CUT_TOO_LOW"
+
+
+def late_energy(model, steady, trajectory):
+    """The last energy."""
+    return trajectory.energy[-1]
+
+
+def test_a_function_of_the_trajectory_has_the_status_of_all_its_times():
+    model, ts = qb.StarBattery(16, 0.2), [3.0, 3e23]
+    statuses = [qb.Status(int(status)).name for status in qb.evolve(model, ts, throw=False).status]
+    assert statuses[0] == "OK" != statuses[1]
+    fixed = functools.partial(qb.StarBattery, 16)
+    data = qb.sweep(fixed, {"F": [0.2]}, late_energy, ts=ts, progress=False)
+    assert data.late_energy_status == qb.Status[statuses[1]]
+    assert np.isnan(data.late_energy)
+
+
+def energy_modes(N, F):
+    """|weight| and omega of the modes of 1 - E/E_inf, from K P = X Lambda X^T (P flips the ladder).
+
+    With v = P x and u = x, K v = lambda u; E - N/2 is tr[V^T (n - N/2) V (rho_gg - rho_ee)], of
+    which the element k, l oscillates with lambda_k + lambda_l.
+    """
+    n = np.arange(N + 1)
+    K = F * np.eye(N + 1) + np.diag(np.sqrt(n[1:] * (N - n[1:] + 1) / N), 1)
+    values, x = np.linalg.eigh(K[:, ::-1])
+    v = x[::-1]
+    weights = np.outer(v[0], v[0]) * (v.T * (n - N / 2) @ v)
+    pairs = np.triu_indices(N + 1)
+    double = np.where(pairs[0] == pairs[1], 1, 2)
+    return np.abs(2 / N * double * weights[pairs]), np.abs(values[:, None] + values)[pairs]
+
+
+@pytest.mark.parametrize("min_weight", [0.3, 1e-1, 1e-3, 1e-6])
+def test_the_modes_that_a_decay_rate_counts(min_weight):
+    N, F, gamma_C = 12, 1.2, 3.0
+    weights, omegas = energy_modes(N, F)
+    omega = omegas[weights >= min_weight * weights.max()].min()
+    quarter = gamma_C / 4
+    rate = quarter - np.sqrt(max(quarter**2 - omega**2, 0))
+    model, options = qb.StarBattery(N, F, gamma_C=gamma_C), {"min_weight": min_weight}
+    np.testing.assert_allclose(qb.decay_rate(model, min_weight), rate, rtol=1e-8)
+    best = qb.optimal_dephasing(model, "decay_rate", **options)
+    np.testing.assert_allclose([best.gamma_C, best.tau], [4 * omega, 1 / omega], rtol=1e-8)
+
+
+def test_the_modes_above_different_weights_differ():
+    weights, omegas = energy_modes(12, 1.2)
+    slowest = [omegas[weights >= w * weights.max()].min() for w in (0.3, 1e-1, 1e-3, 1e-6)]
+    assert len(np.unique(np.round(slowest, 6))) == 4
+
+
+def test_the_error_estimate_of_iteration_is_what_it_says():
+    kappa, gamma_C, F = 0.3, 0.2, 0.5
+    ss = qb.steady_state(qb.StarBattery(1, F, gamma_C=gamma_C, kappa=kappa), method="iterative")
+    change = np.linalg.norm(state_and_change(ss.rho, F, gamma_C, kappa)[1])
+    # Both are near rounding: what a factor of 1000 would be far from.
+    assert 0.1 < (change * ss.relaxation_time + 1e-16) / (ss.error_estimate + 1e-16) < 10
+
+
+def test_the_error_estimate_beside_the_exact_solution_is_the_distance():
+    model = qb.StarBattery(6, 0.5, gamma_C=0.3)
+    other = qb.steady_state(model, method="iterative", throw=False)
+    distance = np.linalg.norm(np.asarray(other.rho) - qb.steady_state(model).rho)
+    assert distance > 1e-10
+    np.testing.assert_allclose(other.error_estimate, distance, rtol=1e-6)
+
+
+@pytest.mark.parametrize("rtol", [1e-3, 1e-5, 1e-7])
+def test_the_error_estimate_of_chebyshev_covers_the_error(rtol):
+    model, ts = qb.StarBattery(3, 1.0, gamma_C=0.5), [1.0, 5.0, 20.0]
+    rough = qb.evolve(model, ts, method="chebyshev", rtol=rtol, tolerance=1.0, save=("energy",))
+    error = np.abs(rough.energy - qb.evolve(model, ts, save=("energy",)).energy)
+    print(error, rough.error_estimate)
+
+
+def test_padded_batteries_are_each_one_alone_by_iteration():
+    N = [1, 4]
+    batch = qb.steady_state(qb.StarBattery(N, 0.5, kappa=0.3), method="iterative")
+    for i, each in enumerate(N):
+        one = qb.steady_state(qb.StarBattery(each, 0.5, kappa=0.3), method="iterative")
+        np.testing.assert_allclose(batch.energy[i], one.energy, rtol=1e-8)
+        assert batch.iterations[i] <= 2 * one.iterations + 5
+
+
+def test_a_charger_apart_from_the_battery_settles_by_its_own_damping_alone():
+    for F, gamma_C, status in ((0.5, 0.0, "NO_COUPLING"), (0.5, 0.3, "OK"), (0.0, 0.0, "OK")):
+        model = qb.StarBattery(2, F, g=0.0, gamma_C=gamma_C, Gamma_down=0.1)
+        ss = qb.steady_state(model, method="direct", throw=False)
+        assert qb.Status(int(ss.status)).name == status
+
+
+def test_the_derivative_of_the_slowest_root():
+    roots = np.array([0.2, 1.0, 3.0])
+    a, b, c = roots
+    coefficients = [np.array([x]) for x in np.poly(roots)[1:]]
+    slopes = jax.grad(lambda given: slowest_root(given)[0])(coefficients)
+    # dr/dc_j = -r^(3 - j) / p'(r).
+    expected = -np.array([a**2, a, 1.0]) / ((a - b) * (a - c))
+    np.testing.assert_allclose(np.ravel(slopes), expected, rtol=1e-10)
+
+
+ONE, RATES = functools.partial(qb.StarBattery, 2), {"F": [0.4, 0.5, 0.6, 0.7, 0.8]}
+
+
+def sweep(path=None, build=ONE, **more):
+    return qb.sweep(build, RATES, ("energy", "ergotropy"), store=path, progress=False, **more)
+
+
+def check_same(data, whole):
+    for name in whole.data_vars:
+        np.testing.assert_array_equal(data[name], whole[name], err_msg=str(name))
+
+
+def test_the_last_chunk_of_a_sweep_may_be_short():
+    check_same(sweep(chunk_size=3), sweep())
+
+
+def test_a_chunk_whose_writing_failed_is_computed_again(tmp_path, monkeypatch):
+    import zarr
+
+    write, whole = zarr.Array.__setitem__, sweep()
+    names = []
+
+    def fails(array, where, values):
+        names.append(array.basename)
+        if len(names) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(array, where, values)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(zarr.Array, "__setitem__", fails)
+        with pytest.raises(OSError, match="make room"):
+            sweep(tmp_path / "s.zarr", chunk_size=5)
+    # What failed is the first write after the store was made.
+    assert "done" not in names
+    check_same(sweep(tmp_path / "s.zarr"), whole)
+
+
+def test_precision_belongs_to_a_sweep(tmp_path):
+    with jax.enable_x64(False):
+        sweep(tmp_path / "s.zarr")
+    with pytest.raises(qb.ArgumentError, match="precision is single, not double"):
+        sweep(tmp_path / "s.zarr")
+
+
+def from_outside(F):
+    return qb.StarBattery(2, F, gamma_C=float(os.environ["QBJAX_TEST_RATE"]))
+
+
+def test_models_that_a_function_makes_otherwise_belong_to_a_sweep(tmp_path, monkeypatch):
+    monkeypatch.setenv("QBJAX_TEST_RATE", "0.5")
+    sweep(tmp_path / "s.zarr", from_outside)
+    monkeypatch.setenv("QBJAX_TEST_RATE", "0.6")
+    with pytest.raises(qb.ArgumentError, match="model at the ends"):
+        sweep(tmp_path / "s.zarr", from_outside)
+
+
+def test_two_that_start_the_same_fresh_store_at_once_lose_nothing(tmp_path, monkeypatch):
+    path, whole, fill = tmp_path / "s.zarr", sweep(), store._fill
+    both, results = threading.Barrier(2, timeout=60), []
+
+    def together(*given):
+        fill(*given)
+        # Each has made a store of its own, before either is moved to its place.
+        both.wait()
+
+    monkeypatch.setattr(store, "_fill", together)
+    threads = [
+        threading.Thread(target=lambda: results.append(sweep(path, chunk_size=2).load()))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 2
+    for data in results:
+        check_same(data, whole)
+    assert os.listdir(tmp_path) == ["s.zarr"]
