@@ -96,7 +96,7 @@ def late_energy(model, steady, trajectory):
 
 def test_a_function_of_the_trajectory_has_the_status_of_all_its_times():
     model, ts = qb.StarBattery(16, 0.2), [3.0, 3e23]
-    statuses = [qb.Status(int(status)).name for status in qb.evolve(model, ts, throw=False).status]
+    statuses = [qb.Status(int(status)).name for status in qb.evolve(model, ts).status]
     assert statuses[0] == "OK" != statuses[1]
     fixed = functools.partial(qb.StarBattery, 16)
     data = qb.sweep(fixed, {"F": [0.2]}, late_energy, ts=ts, progress=False)
@@ -122,7 +122,7 @@ def energy_modes(N, F):
 
 @pytest.mark.parametrize("min_weight", [0.3, 1e-1, 1e-3, 1e-6])
 def test_the_modes_that_a_decay_rate_counts(min_weight):
-    N, F, gamma_C = 12, 1.2, 3.0
+    N, F, gamma_C = 12, 3.0, 3.0
     weights, omegas = energy_modes(N, F)
     omega = omegas[weights >= min_weight * weights.max()].min()
     quarter = gamma_C / 4
@@ -134,7 +134,7 @@ def test_the_modes_that_a_decay_rate_counts(min_weight):
 
 
 def test_the_modes_above_different_weights_differ():
-    weights, omegas = energy_modes(12, 1.2)
+    weights, omegas = energy_modes(12, 3.0)
     slowest = [omegas[weights >= w * weights.max()].min() for w in (0.3, 1e-1, 1e-3, 1e-6)]
     assert len(np.unique(np.round(slowest, 6))) == 4
 
@@ -155,17 +155,22 @@ def test_the_error_estimate_beside_the_exact_solution_is_the_distance():
     np.testing.assert_allclose(other.error_estimate, distance, rtol=1e-6)
 
 
-@pytest.mark.parametrize("rtol", [1e-3, 1e-5, 1e-7])
-def test_the_error_estimate_of_chebyshev_covers_the_error(rtol):
+@pytest.mark.parametrize("rtol", [1e-3, 1e-5])
+def test_the_error_estimate_of_chebyshev_covers_the_error_of_its_step(rtol):
+    # One step serves all three times; at the first one nothing but the estimate tells of it, while
+    # at the last one the trace does, too.
     model, ts = qb.StarBattery(3, 1.0, gamma_C=0.5), [1.0, 5.0, 20.0]
-    rough = qb.evolve(model, ts, method="chebyshev", rtol=rtol, tolerance=1.0, save=("energy",))
-    error = np.abs(rough.energy - qb.evolve(model, ts, save=("energy",)).energy)
-    print(error, rough.error_estimate)
+    rough = qb.evolve(model, ts, method="chebyshev", rtol=rtol, tolerance=1.0, save=("rho",))
+    fine = qb.evolve(model, ts, method="propagator", save=("rho",))
+    error = np.linalg.norm((rough.rho - fine.rho).reshape(3, -1), axis=1)
+    assert error[0] < 1e-14 < error[2]
+    assert np.all(rough.error_estimate / 3 > error[2])
+    assert np.all(rough.error_estimate / 3 < 10 * error[2])
 
 
 def test_padded_batteries_are_each_one_alone_by_iteration():
     N = [1, 4]
-    batch = qb.steady_state(qb.StarBattery(N, 0.5, kappa=0.3), method="iterative")
+    batch = qb.steady_state(qb.StarBattery(N, 0.5, kappa=0.3, N_max=4), method="iterative")
     for i, each in enumerate(N):
         one = qb.steady_state(qb.StarBattery(each, 0.5, kappa=0.3), method="iterative")
         np.testing.assert_allclose(batch.energy[i], one.energy, rtol=1e-8)
