@@ -1,10 +1,13 @@
 """Steady states where rates lie far apart, against the master equation solved with 40 digits."""
 
+from fractions import Fraction
+
 import mpmath
 import numpy as np
 import pytest
 
 import qbjax as qb
+from qbjax.residual import refined
 
 
 def matrices(N):
@@ -93,3 +96,39 @@ def test_right_or_flagged_where_double_precision_ends(large):
     model = {"Delta_C": parameters.pop("omega_C", 1.0) - parameters.pop("omega_B", 1.0)}
     off = np.abs(ss.rho.reshape(6, 6) - reference(2, **parameters, **model)).max()
     assert off < 1e-8 or ss.status == qb.Status.NOT_CONVERGED
+
+
+def exactly(matrix):
+    """A real matrix of exact fractions."""
+    return np.array([[Fraction(x) for x in row] for row in np.asarray(matrix).tolist()])
+
+
+def test_the_residual_in_rational_arithmetic():
+    """Of L rho no more is left than the rounding of rho: that is known to eight digits."""
+    rates = {"kappa": 0.3, "gamma_C": 0.7, "Gamma_down": 1e6}
+    model = qb.StarBattery(2, 0.5, **rates)
+    gauge = np.repeat([1, 1j], 3)
+    rho = gauge[:, None] * np.asarray(qb.steady_state(model).rho).reshape(6, 6) * gauge.conj()
+    rho = (rho + rho.conj().T) / 2
+    lower, ladder = np.eye(2, k=1), np.sqrt(2.0) * np.eye(3, k=1)
+    coupling = np.kron(lower.T, np.diag(np.asarray(model.couplings)[1:], 1))
+    drive = 0.5 * np.kron(lower, np.eye(3))
+    # What is -i H in the gauge: real.
+    G = exactly(coupling + drive.T - coupling.T - drive)
+    jumps = {
+        "kappa": np.kron(lower, np.eye(3)),
+        "gamma_C": np.kron(lower.T @ lower - np.eye(2) / 2, np.eye(3)),
+        "Gamma_down": np.kron(np.eye(2), ladder),
+    }
+    x = exactly(rho.real)
+    change = G @ x - x @ G
+    for name, jump in jumps.items():
+        J, rate = exactly(jump), Fraction(rates[name])
+        lost = J.T @ J
+        change = change + rate * (J @ x @ J.T - (lost @ x + x @ lost) / 2)
+    exact = change.astype(float)
+    ours = np.asarray(refined(model)(rho.real.reshape(2, 3, 2, 3))).reshape(6, 6)
+    assert 0 < np.max(np.abs(exact)) < 1e-9
+    np.testing.assert_allclose(ours, exact, rtol=0, atol=1e-8 * np.max(np.abs(exact)))
+    assert np.sum(change.diagonal()) == 0
+    assert abs(np.trace(ours)) < 1e-8 * np.max(np.abs(exact))

@@ -126,6 +126,16 @@ def done_in(path):
     return len([name for name in os.listdir(os.path.join(path, "done", "c")) if name.isdigit()])
 
 
+@pytest.mark.parametrize("later", [0.0, 1.0, 3.0])
+def test_two_that_know_nothing_of_each_other_start_one_fresh_store(tmp_path, later):
+    sweeps = [(str(tmp_path / "s.zarr"), {}, GRID, NAMES[:3])]
+    one = start({"sweeps": sweeps, "chunk_size": 4})
+    time.sleep(later)
+    other = start({"sweeps": sweeps, "chunk_size": 4})
+    assert finish(one)[:2] == finish(other)[:2] == [1, 1]
+    check_same(*(sweeps[0][i] for i in (0, 2, 3, 1)), 1e-12)
+
+
 def test_killed_at_any_time_it_goes_on_and_ends_the_same(tmp_path):
     path, grid = tmp_path / "s.zarr", GRID | {"gamma_C": list(np.geomspace(0.01, 10, 80))}
     given = {"sweeps": [(str(path), {}, grid, NAMES[:3])], "chunk_size": 1}
