@@ -5,11 +5,11 @@ import functools
 import os
 import threading
 
-import jax
 import numpy as np
 import pytest
 
 import qbjax as qb
+from qbjax.batching import enable_x64
 from qbjax.sweeps import store
 
 ONE, RATES = functools.partial(qb.StarBattery, 2), {"F": [0.4, 0.5, 0.6, 0.7, 0.8]}
@@ -50,7 +50,7 @@ def test_a_chunk_whose_writing_failed_is_computed_again(tmp_path, monkeypatch):
 
 
 def test_precision_belongs_to_a_sweep(tmp_path):
-    with jax.enable_x64(False):
+    with enable_x64(False):
         sweep(tmp_path / "s.zarr")
     with pytest.raises(qb.ArgumentError, match="precision is single, not double"):
         sweep(tmp_path / "s.zarr")
