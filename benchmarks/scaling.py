@@ -19,7 +19,8 @@ import numpy as np
 
 import qbjax as qb
 from benchmarks.measure import Contest, Row
-from qbjax import linalg, lindblad
+from qbjax.common import linalg
+from qbjax.generator import lindblad, stored_states
 
 TITLE = "Scaling with N and with the batch"
 ERROR = "none is measured here"
@@ -123,7 +124,7 @@ def generator(N: int) -> Calls:
     """Return calls of the Lindblad generator, and of a copy of the state that it acts on."""
     model = qb.StarBattery(N=N, F=0.5, **LEAKY)
     made = lindblad.generator(model)
-    shape = lindblad.stored_start(model, None)[0].shape
+    shape = stored_states.stored_start(model, None)[0].shape
     rho = jnp.asarray(np.random.default_rng(0).normal(size=shape))
     apply, copy = jax.jit(lambda x: made(x)), jax.jit(lambda x: x + 1.0)
     return {"generator": lambda: apply(rho), "copy of its argument": lambda: copy(rho)}

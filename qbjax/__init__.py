@@ -30,33 +30,32 @@ if os.environ.get("QBJAX_ENABLE_X64", "1") != "0":
 
 from qbjax import plotting as plot
 from qbjax._version import __version__ as __version__
-from qbjax.chargers import cavity, qubit, spin
-from qbjax.charging import ChargingTime, charging_time, decay_rate
-from qbjax.checks import ArgumentError, SolveError, Status
-from qbjax.dephasing import OptimalDephasing, optimal_dephasing
-from qbjax.evolve import Trajectory, evolve
-from qbjax.interchange import from_qutip, to_qutip
-from qbjax.models import StarBattery
-from qbjax.optimize import Optimum, optimize
-from qbjax.pulses import PiecewiseConstant, Pulse
-from qbjax.states import fidelity, purity
-from qbjax.steady import SteadyState, steady_state
-from qbjax.sweeps.observables import grad_of
-from qbjax.sweeps.sweep import sweep
-from qbjax.terms import J_minus, J_plus, J_z, Jump, Term, excitations, identity
-from qbjax.thermo import (
-    average_power,
+from qbjax.charging.best_parameters import Optimum, optimize
+from qbjax.charging.dephasing import OptimalDephasing, optimal_dephasing
+from qbjax.charging.times import ChargingTime, charging_time, decay_rate
+from qbjax.common.checks import ArgumentError, SolveError, Status
+from qbjax.evolution.evolve import Trajectory, evolve
+from qbjax.model.chargers import cavity, qubit, spin
+from qbjax.model.pulses import PiecewiseConstant, Pulse
+from qbjax.model.star_battery import StarBattery
+from qbjax.model.terms import J_minus, J_plus, J_z, Jump, Term, excitations, identity
+from qbjax.states.ergotropy import (
     capacity,
     coherent_ergotropy,
     energy,
     ergotropy,
     ergotropy_ratio,
     incoherent_ergotropy,
-    instantaneous_power,
     passive_energy,
     passive_state,
 )
-from qbjax.trial import fit_bose_einstein, fit_coherent_mixture
+from qbjax.states.fidelity import fidelity, purity
+from qbjax.states.interchange import from_qutip, to_qutip
+from qbjax.states.power import average_power, instantaneous_power
+from qbjax.states.trial_states import fit_bose_einstein, fit_coherent_mixture
+from qbjax.steady.steady_state import SteadyState, steady_state
+from qbjax.sweeps.observables import grad_of
+from qbjax.sweeps.sweep import sweep
 
 __all__ = [
     "ArgumentError",

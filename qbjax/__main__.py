@@ -1,7 +1,331 @@
-"""`python -m qbjax`."""
+"""The command line: every verb reads its options, calls one function and shows what came back.
 
+With --json, standard output holds exactly one JSON object (NaN and infinity as null) and nothing
+else. Wrong input gives one line on standard error and exit code 2.
+"""
+
+import argparse
+import json
+import math
+import platform
 import sys
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NoReturn
 
-from qbjax.cli import main
+import jax
+import numpy as np
 
-sys.exit(main())
+import qbjax as qb
+from qbjax.charging.times import BRANCHES, DEFINITIONS
+from qbjax.common.checks import ArgumentError, SolveError, Status, require
+from qbjax.evolution.evolve import METHODS as EVOLVE_METHODS
+from qbjax.model.chargers import charger_from_text
+from qbjax.model.parameters import PARAMETERS
+from qbjax.paper import FIGURES, reproduce
+from qbjax.paper.report import as_json
+from qbjax.steady.steady_state import METHODS as STEADY_METHODS
+from qbjax.sweeps.config import from_toml
+from qbjax.sweeps.sweep import summary
+
+Result = dict[str, Any]
+
+_MODEL_OPTIONS = {name: row.help for name, row in PARAMETERS.items() if name != "F"}
+_STEADY_OPTIONS = ("method", "time")
+_EVOLVE_OPTIONS = ("method", "rtol")
+_TIME_OPTIONS = ("branch", "window", "band", "min_weight")
+_SAMPLES = 101
+_CORE = ("jax", "jaxlib", "equinox", "diffrax", "optax", "numpy", "matplotlib", "xarray", "zarr")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `qbjax` and return the exit code: 0, or 2 where the input was wrong.
+
+    Parameters
+    ----------
+    argv
+        The arguments; None means those of the process.
+    """
+    try:
+        options = _parser().parse_args(_join_numbers(sys.argv[1:] if argv is None else argv))
+        with warnings.catch_warnings():
+            # What a solve warns of stands in the status that is shown.
+            warnings.simplefilter("ignore", UserWarning)
+            result = options.verb(options)
+    except (ArgumentError, SolveError, OverflowError, OSError) as error:
+        print(f"qbjax: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("qbjax: interrupted", file=sys.stderr)
+        return 130
+    if options.json:
+        print(json.dumps(_plain(result)))
+    else:
+        _show(result)
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, like every other."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ArgumentError(message)
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="qbjax", description="Dephased charging of quantum batteries.")
+    parser.add_argument("--version", action="version", version=f"qbjax {qb.__version__}")
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    def add(name: str, verb: Callable[[argparse.Namespace], Result], summary: str) -> _Parser:
+        sub = verbs.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        sub.add_argument("--json", action="store_true", help="print one JSON object")
+        sub.set_defaults(verb=verb)
+        return sub
+
+    sub = add("steady-state", _steady_state, "The state that charging settles in.")
+    _add_model(sub)
+    _add_method(sub, STEADY_METHODS)
+    _add_floats(sub, {"time": "show the state at this time instead"})
+    sub = add("evolve", _evolve, "Energy and ergotropy against time.")
+    _add_model(sub)
+    _add_method(sub, EVOLVE_METHODS)
+    _add_floats(sub, {"rtol": "error that an integrator allows (default 1e-8)"})
+    times = sub.add_mutually_exclusive_group(required=True)
+    times.add_argument("--t-end", type=float, metavar="T", help="last time, from 0")
+    times.add_argument("--times", type=_times, metavar="A,B,C", help="the times themselves")
+    sub.add_argument("--samples", type=int, help=f"number of times up to T (default {_SAMPLES})")
+    sub = add("charging-time", _charging_time, "How long charging takes, by a definition.")
+    _add_model(sub)
+    _add_definition(sub)
+    sub = add("optimal-dephasing", _optimal_dephasing, "The dephasing rate that charges fastest.")
+    _add_model(sub, without="gamma_C")
+    _add_definition(sub)
+    sub = add("sweep", _sweep, "Observables over a grid of parameters, into a Zarr store.")
+    sub.add_argument("file", help="TOML file with a table [grid]: see the README, Sweeps")
+    sub.add_argument("--store", default=argparse.SUPPRESS, help="directory of the store")
+    sub.add_argument("--overwrite", action="store_true", help="discard a sweep that is there")
+    sub.add_argument("--plot", action="store_true", help="draw every observable beside the store")
+    sub = add("reproduce", _reproduce, "Every figure and number of the paper.")
+    sub.add_argument("--out", default="results/paper", help="directory (default results/paper)")
+    sub.add_argument("--figure", action="append", help=f"{', '.join(FIGURES)}; may be repeated")
+    sub.add_argument("--quick", action="store_true", help="small N only")
+    sub.add_argument("--force", action="store_true", help="compute anew what is there already")
+    add("info", _info, "Versions, devices and precision.")
+    return parser
+
+
+def _add_model(parser: _Parser, without: str | None = None) -> None:
+    parser.add_argument("--N", type=_number, required=True, help="number of battery qubits")
+    parser.add_argument("--F", type=float, required=True, help="drive strength")
+    _add_floats(parser, {k: text for k, text in _MODEL_OPTIONS.items() if k != without})
+    parser.add_argument("--charger", default="qubit", help="qubit (default), cavity:LEVELS, spin:S")
+
+
+def _add_floats(parser: _Parser, options: dict[str, str]) -> None:
+    """Add options that take a number and have no value where they are not given."""
+    for name, text in options.items():
+        parser.add_argument(_flag(name), type=float, default=argparse.SUPPRESS, help=text)
+
+
+def _add_method(parser: _Parser, methods: tuple[str, ...]) -> None:
+    text = ", ".join(("auto (default)", *methods))
+    parser.add_argument("--method", default=argparse.SUPPRESS, help=text)
+
+
+def _add_definition(parser: _Parser) -> None:
+    parser.add_argument("--definition", default="fit", help=f"{', '.join(DEFINITIONS)}")
+    parser.add_argument("--branch", default=argparse.SUPPRESS, help=f"fit: {', '.join(BRANCHES)}")
+    texts = {
+        "window": "fit: width in time of the coarse graining",
+        "band": "settling: relative band",
+        "min_weight": "decay_rate: least weight of a mode, relative to the largest",
+    }
+    _add_floats(parser, texts)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _number(text: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
+
+
+# What argparse says of text that is no number: "invalid number value".
+_number.__name__ = "number"
+
+
+def _times(text: str) -> list[float]:
+    return [float(part) for part in text.split(",")]
+
+
+_times.__name__ = "comma-separated list"
+
+
+def _join_numbers(argv: Sequence[str]) -> list[str]:
+    """Join `--F -1e-3` to `--F=-1e-3`: argparse takes such numbers, and -inf, for options."""
+    joined: list[str] = []
+    for argument in argv:
+        if argument.startswith("-") and joined and joined[-1].startswith("--"):
+            try:
+                float(argument)
+            except ValueError:
+                pass
+            else:
+                joined[-1] += f"={argument}"
+                continue
+        joined.append(argument)
+    return joined
+
+
+def _given(options: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
+    """Return those of the options that were given, by name."""
+    return {name: getattr(options, name) for name in names if name in options}
+
+
+def _model(options: argparse.Namespace) -> qb.StarBattery:
+    charger = charger_from_text(options.charger)
+    return qb.StarBattery(**_given(options, ("N", "F", *_MODEL_OPTIONS)), charger=charger)
+
+
+def _steady_state(options: argparse.Namespace) -> Result:
+    given = _given(options, _STEADY_OPTIONS)
+    return _fields(qb.steady_state(_model(options), **given), without=("rho", "battery"))
+
+
+def _evolve(options: argparse.Namespace) -> Result:
+    if options.times is not None:
+        require(options.samples is None, "samples", "left out beside --times", options.samples)
+        times = options.times
+    else:
+        finite = math.isfinite(options.t_end) and options.t_end > 0
+        require(finite, "t_end", "positive and finite", options.t_end)
+        samples = _SAMPLES if options.samples is None else options.samples
+        require(samples >= 2, "samples", "at least 2", samples)
+        times = np.linspace(0.0, options.t_end, samples)
+    return _fields(qb.evolve(_model(options), times, **_given(options, _EVOLVE_OPTIONS)))
+
+
+def _charging_time(options: argparse.Namespace) -> Result:
+    given = _given(options, _TIME_OPTIONS)
+    return _fields(qb.charging_time(_model(options), options.definition, **given))
+
+
+def _optimal_dephasing(options: argparse.Namespace) -> Result:
+    given = _given(options, _TIME_OPTIONS)
+    found = qb.optimal_dephasing(_model(options), options.definition, progress=True, **given)
+    if options.json:
+        return _fields(found)
+    # For a reader, how the descent came down is its number of steps, and the scan too long.
+    steps = {} if found.history is None else {"steps": int(np.isfinite(found.history).sum()) - 1}
+    return _fields(found, without=("history", "scan_gamma_C", "scan_tau")) | steps
+
+
+def _sweep(options: argparse.Namespace) -> Result:
+    arguments = from_toml(options.file) | _given(options, ("store",))
+    found = qb.sweep(**arguments, overwrite=options.overwrite)
+    store = Path(arguments["store"]).expanduser()
+    drawn = qb.plot.draw_sweep(found, store.with_suffix("")) if options.plot else []
+    shape = {dim: found.sizes[dim] for values in found.coords.values() for dim in values.dims}
+    # On a terminal it was shown already.
+    shown = sys.stderr.isatty() and not options.json
+    missing = {} if shown else {"summary": summary(found).splitlines()}
+    return {
+        "store": str(store),
+        "points": math.prod(shape.values()),
+        **missing,
+        **({"pictures": [str(path) for path in drawn]} if options.plot else {}),
+        **{name: found.attrs[name] for name in ("method", "device", "precision", "wall_time")},
+    }
+
+
+def _reproduce(options: argparse.Namespace) -> Result:
+    done = reproduce(options.out, options.figure, options.quick, options.force)
+    return {
+        "out": str(done.out),
+        "computed": done.computed,
+        "kept": done.kept,
+        "claims": as_json(done.claims),
+    }
+
+
+def _info(options: argparse.Namespace) -> Result:
+    versions = {name: _version(name) for name in _CORE}
+    return {
+        "qbjax": qb.__version__,
+        "python": platform.python_version(),
+        **versions,
+        "devices": [str(device) for device in jax.devices()],
+        "platform": jax.default_backend(),
+        "precision": "double" if jax.config.read("jax_enable_x64") else "single",
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _fields(solution: Any, without: tuple[str, ...] = ()) -> Result:
+    """Return the attributes of a solution that are there, its status in words.
+
+    A dict, such as the evidence of a charging time, adds its entries.
+    """
+    found: Result = {}
+    for name, value in vars(solution).items():
+        if value is not None and name not in without:
+            found |= value if isinstance(value, dict) else {name: value}
+    worst = Status(int(np.max(found["status"])))
+    return found | {"status": worst.name, "reason": worst.reason}
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON can hold."""
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, str | bool) or value is None:
+        return value
+    if isinstance(value, jax.Array | np.ndarray | np.generic):
+        return _plain(np.asarray(value).tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return value if math.isfinite(value) else None
+
+
+def _show(result: Result) -> None:
+    """Print aligned lines of name and value; arrays of one length become a table below them."""
+    columns = {name: value for name, value in result.items() if np.ndim(value) == 1 and len(value)}
+    tables = {name: value for name, value in columns.items() if isinstance(value, jax.Array)}
+    width = max(len(name) for name in result)
+    for name, value in result.items():
+        if name not in tables:
+            print(f"{name:<{width}}  {_text(value)}")
+    for size in dict.fromkeys(len(value) for value in tables.values()):
+        same = {name: value for name, value in tables.items() if len(value) == size}
+        print("\n" + "  ".join(f"{name:>14}" for name in same))
+        for row in zip(*map(np.asarray, same.values()), strict=True):
+            print("  ".join(f"{value:>14.8g}" for value in row))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        lines = any(isinstance(part, dict) for part in value)
+        return ("\n  " if lines else ", ").join(["", *map(_text, value)] if lines else value)
+    if isinstance(value, dict):
+        return "{agrees:<6}  {claim}: {qbjax} (paper: {paper})".format_map(value)
+    if isinstance(value, str | None):
+        return str(value)
+    number = np.asarray(value)
+    return str(number) if number.dtype.kind in "bi" else f"{number:.10g}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

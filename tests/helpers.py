@@ -3,6 +3,7 @@
 import math
 
 import jax
+import jax.numpy as jnp
 import mpmath
 import numpy as np
 import qutip
@@ -245,3 +246,24 @@ def assert_eager_is_jit_is_vmap(summary, models, *, rtol, atol):
         for ours, theirs in zip(result, eager, strict=True):
             assert ours.shape == theirs.shape
             np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=atol)
+
+
+def dense(generator, operator):
+    """An operator of a generator of qbjax as a matrix, out of the gauge."""
+    return generator.matrix(operator.gauged(-1))
+
+
+def effective_hamiltonian(generator):
+    """H - (i/2) sum_k r_k L_k^dagger L_k of a generator of qbjax, shape (d_c L, d_c L)."""
+    return 1j * dense(generator, generator.drift)
+
+
+def superoperator(generator):
+    """A generator of qbjax as a matrix on the row-major vec(rho)."""
+    drift = dense(generator, generator.drift)
+    one = jnp.eye(len(drift))
+    matrix = jnp.kron(drift, one) + jnp.kron(one, drift.conj())
+    for rate, jump in generator.jumps:
+        operator = dense(generator, jump)
+        matrix = matrix + rate * jnp.kron(operator, operator.conj())
+    return matrix

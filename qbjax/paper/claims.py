@@ -12,12 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 
 import qbjax as qb
-from qbjax.checks import Status
+from qbjax.common.checks import Status
 from qbjax.paper import extended_time, fig3, fig7, laws
 from qbjax.paper.grids import INTERMEDIATE, STRONG, WEAK, select
 from qbjax.paper.optima import BRANCHES, statuses
 from qbjax.paper.store import Columns
-from qbjax.trial import coherent_mixture
+from qbjax.states.trial_states import coherent_mixture
 
 _WITHIN = 0.1
 

@@ -15,9 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import qbjax as qb
-from qbjax import plotting, rates, sectors
-from qbjax.checks import Status
-from qbjax.models import over_batch
+from qbjax import plotting
+from qbjax.common.checks import Status
+from qbjax.exact import rates, sectors
+from qbjax.model.star_battery import over_batch
 from qbjax.paper.grids import INTERMEDIATE, STRONG, WEAK, over_grid, select
 from qbjax.paper.store import Columns
 

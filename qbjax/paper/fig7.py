@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qbjax import plotting
-from qbjax.checks import Status
+from qbjax.common.checks import Status
 from qbjax.paper import laws
 from qbjax.paper.grids import INTERMEDIATE, STRONG, WEAK, select
 from qbjax.paper.optima import BRANCHES, CONTINUOUS, LOWEST, optima

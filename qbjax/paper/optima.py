@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import qbjax as qb
-from qbjax.checks import Status
+from qbjax.common.checks import Status
 from qbjax.paper.grids import INTERMEDIATE, STRONG, WEAK, compiled
 from qbjax.paper.store import Columns
 

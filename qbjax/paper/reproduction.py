@@ -9,7 +9,7 @@ from types import ModuleType
 
 from tqdm import tqdm
 
-from qbjax.checks import require_choice
+from qbjax.common.checks import require_choice
 from qbjax.paper import (
     extended_ratio,
     extended_time,

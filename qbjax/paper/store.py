@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 import qbjax
-from qbjax.checks import ArgumentError
+from qbjax.common.checks import ArgumentError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

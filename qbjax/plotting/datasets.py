@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qbjax.checks import require
+from qbjax.common.checks import require
+from qbjax.model.parameters import PARAMETERS
 from qbjax.plotting.panels import ONE_COLUMN, TWO_COLUMNS, figure
 
 if TYPE_CHECKING:
@@ -229,19 +230,9 @@ def _others(found: "DataArray", over: tuple[str, ...], most: int) -> list[str]:
     return others
 
 
-_SYMBOLS = {
-    "gamma_C": r"\gamma_C",
-    "kappa": r"\kappa",
-    "nbar": r"\bar n",
-    **{f"omega_{x}": rf"\omega_{x}" for x in "BCd"},
-    "Gamma_down": r"\Gamma_\downarrow",
-    "Gamma_up": r"\Gamma_\uparrow",
-    "Gamma_z": r"\Gamma_z",
-}
-
-
 def _symbol(name: Any) -> str:
-    return f"${_SYMBOLS.get(name, name)}$" if len(name) == 1 or name in _SYMBOLS else str(name)
+    symbol = PARAMETERS[name].symbol if name in PARAMETERS else name
+    return f"${symbol}$" if len(name) == 1 or name in PARAMETERS else str(name)
 
 
 def _label(found: "DataArray") -> str:

@@ -25,9 +25,9 @@ from typing import Any
 
 import numpy as np
 
-from qbjax.chargers import charger_from_text
-from qbjax.checks import ArgumentError, require, require_choice
-from qbjax.models import StarBattery
+from qbjax.common.checks import ArgumentError, require, require_choice
+from qbjax.model.chargers import charger_from_text
+from qbjax.model.star_battery import StarBattery
 from qbjax.sweeps.observables import grad_of
 
 _PLAIN = ("combine", "method", "ts", "chunk_size")

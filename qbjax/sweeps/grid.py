@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from qbjax.checks import require
+from qbjax.common.checks import require
 
 # Most padded sizes of a sweep over N, of which one may be solved by two methods; and neighbours in
 # N that one chunk holds.

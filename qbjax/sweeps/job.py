@@ -9,10 +9,10 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from qbjax.checks import require
-from qbjax.evolve import choose as choose_evolution
-from qbjax.models import StarBattery
-from qbjax.steady import choose as choose_steady
+from qbjax.common.checks import require
+from qbjax.evolution.evolve import choose as choose_evolution
+from qbjax.model.star_battery import StarBattery
+from qbjax.steady.steady_state import choose as choose_steady
 from qbjax.sweeps import points, provenance
 from qbjax.sweeps.grid import Grid
 from qbjax.sweeps.observables import Observable
@@ -85,7 +85,7 @@ class Job:
         return len(set(self.methods.values())) == 1
 
     def _method(self, model: StarBattery) -> str:
-        return self.method if model.depends_on_time else choose_steady(model, self.method)[0]
+        return self.method if model.depends_on_time else choose_steady(model, self.method)[0].name
 
     def question(self, size: int | None, method: str, with_optima: bool) -> Question:
         """Return what is asked of points padded to a size; None where N is fixed."""

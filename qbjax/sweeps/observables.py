@@ -8,13 +8,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from qbjax import sectors
-from qbjax.charging import DEFINITIONS, charging_time
-from qbjax.checks import ArgumentError, Status, require
-from qbjax.dephasing import optimal_dephasing
-from qbjax.evolve import evolve
-from qbjax.models import RATES, StarBattery, out_of_range
-from qbjax.steady import steady_state
+from qbjax.charging.dephasing import optimal_dephasing
+from qbjax.charging.times import DEFINITIONS, charging_time
+from qbjax.common.checks import ArgumentError, Status, require
+from qbjax.evolution.evolve import evolve
+from qbjax.exact.applies import is_exact
+from qbjax.model.parameters import PARAMETERS
+from qbjax.model.star_battery import StarBattery, out_of_range
+from qbjax.steady.steady_state import steady_state
 from qbjax.sweeps.provenance import fingerprint
 
 # A value and the status of the solve that it comes from.
@@ -120,8 +121,7 @@ def _optimal(definition: str, field: str) -> Callable[[Solved], Measured]:
 
 
 ENERGY, RATE, TIME = "unit of omega_B", "unit of g", "1 / unit of g"
-_FREQUENCIES = ("F", "g", "omega_B", "omega_C", "omega_d", *RATES)
-PARAMETER_UNITS = dict.fromkeys(_FREQUENCIES, RATE) | {"N": "1", "nbar": "1"}
+PARAMETER_UNITS = {name: row.units for name, row in PARAMETERS.items()} | {"N": "1"}
 _FIGURES = {
     "energy": (ENERGY, "energy of the battery"),
     "ergotropy": (ENERGY, "ergotropy of the battery"),
@@ -277,7 +277,7 @@ def grad_of(name: str, parameter: str) -> Observable:
         wanted = "a number that is given to the model or in the grid"
         there = _is_number(getattr(solved.model, str(parameter), None))
         require(there, "parameter", wanted, f'"{parameter}"')
-        exact = sectors.obstacle(solved.model) is None and solved.method in ("auto", "exact")
+        exact = is_exact(solved.model) and solved.method in ("auto", "exact")
         known = exact or name not in ("relaxation_time", "log_relaxation_time")
         require(known, "name", "another than that of a bound, which has no derivative", name)
         found, status = solved.slopes(source)

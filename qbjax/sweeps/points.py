@@ -18,8 +18,8 @@ import numpy as np
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
-from qbjax import sectors
-from qbjax.models import StarBattery
+from qbjax.exact.applies import is_exact
+from qbjax.model.star_battery import StarBattery
 from qbjax.sweeps.observables import Measured, Observable, Solved, measure
 
 Found = dict[str, Measured]
@@ -117,7 +117,7 @@ class Question:
 
 def applies(model: StarBattery, method: str) -> bool:
     """Tell whether the exact solution is that of a model, by structure and by the method asked."""
-    return method in ("auto", "exact") and sectors.obstacle(model) is None
+    return method in ("auto", "exact") and is_exact(model)
 
 
 def _solve_nested(

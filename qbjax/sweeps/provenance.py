@@ -24,7 +24,9 @@ def model_text(build: Callable[..., Any]) -> str:
         fixed = [text(value) for value in build.args]
         fixed += [f"{key}={text(value)}" for key, value in build.keywords.items()]
         return f"{model_text(build.func)}({', '.join(fixed)})"
-    name = f"{build.__module__}.{getattr(build, '__qualname__', type(build).__qualname__)}"
+    # What is qbjax's own goes by its public name, wherever its file may be.
+    module = "qbjax" if build.__module__.startswith("qbjax.") else build.__module__
+    name = f"{module}.{getattr(build, '__qualname__', type(build).__qualname__)}"
     return name if inspect.isclass(build) else f"{name} {fingerprint(build)}"
 
 

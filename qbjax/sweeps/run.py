@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qbjax.checks import Status, require
+from qbjax.common.checks import Status, require
 from qbjax.sweeps import points
 from qbjax.sweeps.grid import Chunks
 from qbjax.sweeps.job import Job

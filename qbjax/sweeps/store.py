@@ -22,7 +22,7 @@ from typing import Any
 import equinox as eqx
 import numpy as np
 
-from qbjax.checks import ArgumentError, require
+from qbjax.common.checks import ArgumentError, require
 
 # For every array where a chunk belongs in it, and the values.
 Parts = dict[str, tuple[tuple[slice, ...], np.ndarray]]

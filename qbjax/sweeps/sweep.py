@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from qbjax.checks import Status, require, require_choice
-from qbjax.models import StarBattery
-from qbjax.steady import METHODS
+from qbjax.common.checks import Status, require, require_choice
+from qbjax.model.star_battery import StarBattery
+from qbjax.steady.steady_state import METHODS
 from qbjax.sweeps import store as stores
 from qbjax.sweeps.grid import Grid
 from qbjax.sweeps.job import Job

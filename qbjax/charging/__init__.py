@@ -1,0 +1,1 @@
+"""How long charging takes, and the parameters that are best for it."""

@@ -1,0 +1,1 @@
+"""What knows no physics: arguments and statuses, linear algebra, one optimisation loop."""

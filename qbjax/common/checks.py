@@ -1,0 +1,230 @@
+"""Arguments checked at the door, and the status that a solve reports.
+
+Values that JAX is tracing cannot be looked at. Under `jax.jit`, `jax.vmap` and `jax.grad` a solve
+reports a `Status` instead of raising, with NaN in place of numbers.
+"""
+
+import enum
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+class ArgumentError(ValueError):
+    """An argument is not what it must be; the message names it in one line.
+
+    Examples
+    --------
+    >>> import qbjax as qb
+    >>> qb.StarBattery(N=0, F=0.5)
+    Traceback (most recent call last):
+        ...
+    qbjax.ArgumentError: Argument `N` must be an integer of at least 1, but is 0.
+    """
+
+
+class SolveError(RuntimeError):
+    """A solve has no answer that can be trusted; the message says why and what to do.
+
+    Examples
+    --------
+    >>> import qbjax as qb
+    >>> try:
+    ...     qb.steady_state(qb.StarBattery(N=2, F=0.5, gamma_C=0.0))
+    ... except qb.SolveError as error:
+    ...     print(str(error).partition(":")[0])
+    Argument `gamma_C` must be positive for a steady state
+    """
+
+
+# Users know them by these names.
+ArgumentError.__module__ = SolveError.__module__ = "qbjax"
+
+
+class Status(enum.IntEnum):
+    """How a solve ended; `OK` is 0, so that a batch of statuses is all good when none is true.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> import qbjax as qb
+    >>> models = qb.StarBattery(N=2, F=jnp.array([0.5, 0.0]))
+    >>> found = qb.steady_state(models, throw=False)
+    >>> [qb.Status(int(status)).name for status in found.status]
+    ['OK', 'NO_DRIVE']
+    """
+
+    OK = 0
+    NO_DEPHASING = 1
+    NO_DRIVE = 2
+    NO_COUPLING = 3
+    SPLITTINGS_LOST = 4
+    NOT_CONVERGED = 5
+    AMBIGUOUS = 6
+    TRUNCATED = 7
+    CUT_TOO_LOW = 8
+    NOT_UNIQUE = 9
+    UNDEFINED = 10
+    OUT_OF_RANGE = 11
+
+    @property
+    def reason(self) -> str:
+        """Say in one sentence what the status means."""
+        return _REASONS[self]
+
+
+_REASONS = {
+    Status.OK: "the answer can be trusted",
+    Status.NO_DEPHASING: (
+        "Argument `gamma_C` must be positive for a steady state: without dephasing the charging "
+        "is unitary and never settles; use qbjax.evolve"
+    ),
+    Status.NO_DRIVE: (
+        "Argument `F` must be nonzero for a steady state: without drive the charger and the "
+        "battery exchange a conserved number of excitations and the null space grows beyond N + 1; "
+        "use qbjax.evolve"
+    ),
+    Status.NO_COUPLING: (
+        "Argument `g` must be nonzero for a steady state: without coupling the battery never "
+        "changes and the null space grows to (N + 1)^2; use qbjax.evolve"
+    ),
+    Status.SPLITTINGS_LOST: (
+        "nearly equal singular values of K cannot be told apart in floating point at these late "
+        "times; error_estimate says how much of the energy is uncertain"
+    ),
+    Status.NOT_CONVERGED: (
+        "the answer does not meet its tolerance: the iteration stopped before, or the relaxation "
+        "is too slow for this precision"
+    ),
+    Status.AMBIGUOUS: (
+        "the fit is not unique: a second minimum lies within 20 % in cost, or the branch ended"
+    ),
+    Status.TRUNCATED: (
+        "the energy has more weighty modes than are sampled: those left out exceed 1e-4 of it"
+    ),
+    Status.CUT_TOO_LOW: (
+        "the topmost level of the charger holds more than 1e-6: the cut is too low for this drive; "
+        "give the charger more levels"
+    ),
+    Status.NOT_UNIQUE: (
+        "the values leave several stationary states, or may do so, and the iteration cannot tell "
+        'which one the start reaches: leave out (None) what is zero, or take method="direct"'
+    ),
+    Status.UNDEFINED: (
+        "the solve can be trusted, but the observable is no number there: a ratio of nothing, or a "
+        "derivative that does not exist"
+    ),
+    Status.OUT_OF_RANGE: (
+        "an argument is out of its range there: a negative rate or occupation, omega_B that is "
+        "not positive, a start that is no state, times that do not increase, or no finite number"
+    ),
+}
+
+
+def is_concrete(*values: Any) -> bool:
+    """Tell whether none of the values is being traced by JAX."""
+    return not any(isinstance(v, jax.core.Tracer) for v in jax.tree.leaves(values))
+
+
+def require(condition: Any, name: str, requirement: str, value: Any) -> None:
+    """Raise `ArgumentError` unless a condition holds that is known where JAX is tracing, too."""
+    assert is_concrete(condition), f"a check of numbers has a twin: {name} {requirement}"
+    require_known(condition, name, requirement, value)
+
+
+def require_known(condition: Any, name: str, requirement: str, value: Any) -> None:
+    """Raise `ArgumentError` where a condition is known to fail somewhere.
+
+    Traced conditions pass: their twin is elsewhere, for models `out_of_range`.
+    """
+    if is_concrete(condition) and not np.all(condition):
+        shown = np.asarray(value) if is_concrete(value) else "a traced value"
+        one_line = " ".join(str(shown).split())
+        raise ArgumentError(f"Argument `{name}` must be {requirement}, but is {one_line}.")
+
+
+def refusal(condition: Any, name: str, requirement: str, value: Any) -> Any:
+    """Raise like `require_known`, and return where a traced condition does not hold, for `refuse`.
+
+    That is the twin of the check. False where nothing is traced.
+    """
+    require_known(condition, name, requirement, value)
+    return False if is_concrete(condition) else ~condition
+
+
+def array_module(*values: Any) -> Any:
+    """Return numpy for values that are known, and jax.numpy for those that JAX is tracing."""
+    return np if is_concrete(values) else jnp
+
+
+def as_array(values: Any, name: str) -> Any:
+    """Return what is an array of numbers, on the host where it is known, or refuse it."""
+    module, kind = array_module(values), f"of type {type(values).__name__}"
+    try:
+        array = module.asarray(values)
+    except (TypeError, ValueError):
+        raise ArgumentError(
+            f"Argument `{name}` must be an array of numbers, but is {kind}."
+        ) from None
+    numbers = jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool
+    require(numbers, name, "an array of numbers", kind)
+    return array
+
+
+def as_number(value: Any, name: str) -> Any:
+    """Return one real number as an array of shape () in the precision that is worked in."""
+    array = as_array(value, name)
+    real = array.shape == () and not jnp.iscomplexobj(array)
+    require(real, name, "one real number", f"of shape {array.shape} and type {array.dtype}")
+    return array.astype(jnp.result_type(float))
+
+
+def blank(refused: Any, values: Any) -> Any:
+    """Return arrays with NaN in place of the numbers of what was refused, and False for True.
+
+    The axes of `refused` are the first ones of the arrays. Integers stay.
+    """
+    if refused is False:
+        return values
+
+    def blanked(leaf: Any) -> Any:
+        ahead = jnp.asarray(refused)
+        ahead = ahead.reshape(ahead.shape + (1,) * (leaf.ndim - ahead.ndim))
+        if leaf.dtype == bool:
+            return leaf & ~ahead
+        number = jnp.issubdtype(leaf.dtype, jnp.inexact)
+        return jnp.where(ahead, jnp.nan, leaf) if number else leaf
+
+    return jax.tree.map(blanked, values)
+
+
+def refuse(refused: Any, result: Any) -> Any:
+    """Return a result with `OUT_OF_RANGE` and NaN where its arguments were refused.
+
+    For one model: `refused` has the shape ().
+    """
+    if refused is False:
+        return result
+    status = jnp.where(refused, Status.OUT_OF_RANGE, result.status)
+    return eqx.tree_at(lambda x: x.status, blank(refused, result), status)
+
+
+def require_choice(value: str, name: str, choices: tuple[str, ...]) -> None:
+    """Raise `ArgumentError` unless the value is one of the choices."""
+    if not isinstance(value, str) or value not in choices:
+        listed = ", ".join(f'"{c}"' for c in choices)
+        raise ArgumentError(f'Argument `{name}` must be one of {listed}, but is "{value}".')
+
+
+def raise_unless_ok(status: Any, advice: str = "") -> None:
+    """Raise `SolveError` with the reason of the worst status; traced statuses pass.
+
+    `advice` says what to do where it is `NOT_CONVERGED`.
+    """
+    if is_concrete(status):
+        worst = Status(int(np.max(np.asarray(status))))
+        if worst is not Status.OK:
+            raise SolveError(worst.reason + advice * (worst is Status.NOT_CONVERGED))

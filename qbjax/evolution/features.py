@@ -1,0 +1,183 @@
+"""Where the parameters of time change: looked at on a fine grid before anything is integrated.
+
+An adaptive integrator knows a pulse at the times of its stages alone. While nothing moves its steps
+grow, and a pulse that falls between two stages shows in no error estimate. So the span of time is
+divided beforehand, by halves of halves, until samples at sixteenths of each interval tell what
+every pulse does in it; steps then end where intervals end. A feature costs a few intervals around
+it, however long the time before.
+"""
+
+import math
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from qbjax.generator import lindblad
+from qbjax.generator.bounds import spectral_box
+from qbjax.model.pulses import pulses_of
+from qbjax.model.star_battery import StarBattery
+
+# The grid has 4^8 cells. An interval is divided into quarters, and judged by 4^2 samples.
+_QUARTERINGS, _SAMPLED = 8, 2
+CELLS = 4**_QUARTERINGS
+# The sixth difference, and the share of it that interpolation between six samples misses half-way.
+_DIFFERENCE, _MISSED = (1, -6, 15, -20, 15, -6, 1), 225 / (720 * 64)
+# How much more may be missed of the derivatives of a pulse by its parameters than of the pulse.
+_OF_SLOPES = 100.0
+# The next term of a Taylor series of this order may exceed the tolerance by so much where a
+# derivative is taken: integrators are better than that, and bounds of rates too large.
+_EASE = 2500.0
+# At so many times the rates of motion are looked at for that.
+_LOOKS = 17
+
+
+class Intervals(eqx.Module):
+    """The intervals of [0, end] that no step leaves.
+
+    Attributes
+    ----------
+    quarterings
+        For each cell of the grid, how often [0, end] was quartered to make its interval.
+    end
+        The last time, shape ().
+    """
+
+    quarterings: jax.Array
+    end: jax.Array
+
+    def boundary(self, t: jax.Array) -> jax.Array:
+        """Return the end of the interval that a time lies in; at a boundary, of the later one."""
+        # Rounding alone may tell a time from the boundary it was meant to be.
+        cell = jnp.floor(t / self.end * CELLS + 1e-6).astype(int)
+        cells = CELLS >> 2 * self.quarterings[jnp.clip(cell, 0, CELLS - 1)].astype(int)
+        return self.end * ((cell // cells + 1) * (cells / CELLS))
+
+
+def intervals(
+    model: StarBattery,
+    start: jax.Array,
+    end: jax.Array,
+    tolerance: jax.Array,
+    integrator: diffrax.AbstractAdaptiveSolver,
+) -> Intervals:
+    """Return the intervals in which samples tell what the pulses of one model do.
+
+    What samples miss of a pulse is measured by its integral over time: an angle, or a number of
+    decays. Nothing that lasts for 1/65536 of the time is passed over.
+
+    Derivatives move where the state itself does not, and no error estimate of a step sees them.
+    Where one is taken, the slopes of pulses are looked at, too, since a pulse of height zero has
+    one that is not zero, and intervals are no longer than the fastest motion allows.
+
+    Parameters
+    ----------
+    model, start
+        The model and the stored state it starts from; what is differentiated of them counts.
+    end
+        The last time, shape ().
+    tolerance
+        How much samples may miss in one interval, shape ().
+    integrator
+        What is going to take the steps.
+    """
+    end = jnp.maximum(jax.lax.stop_gradient(end), jnp.finfo(end.dtype).tiny)
+    tolerance = jax.lax.stop_gradient(tolerance)
+    return Intervals(_quarterings(model, start, end, tolerance, integrator), end)
+
+
+@eqx.filter_custom_jvp
+def _quarterings(
+    model: StarBattery,
+    start: jax.Array,
+    end: jax.Array,
+    tolerance: jax.Array,
+    integrator: diffrax.AbstractAdaptiveSolver,
+) -> jax.Array:
+    return _one_by_one(model, None, end, tolerance)
+
+
+@_quarterings.def_jvp
+def _quarterings_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, None]:
+    model, _, end, tolerance, integrator = primals
+
+    # One direction in which all parameters move that are differentiated, by an amount each.
+    def step(tangent: Any, parameter: Any) -> Any:
+        if tangent is None:
+            return None
+        return jnp.cos(jnp.arange(parameter.size)).reshape(parameter.shape)
+
+    direction = jax.tree.map(step, tangents[0], model, is_leaf=lambda leaf: leaf is None)
+    quarterings = _one_by_one(model, direction, end, tolerance)
+    order = integrator.order(None)
+    angle = (_EASE * tolerance * math.factorial(order)) ** (1 / order)
+    # An implicit method takes what decays fast in its stride, and the derivatives of that.
+    longest = angle / _fastest(model, end, isinstance(integrator, diffrax.AbstractImplicitSolver))
+    least = jnp.ceil(jnp.log(end / longest) / math.log(4))
+    return jnp.maximum(quarterings, jnp.clip(least, 0, _QUARTERINGS).astype(jnp.int8)), None
+
+
+def _fastest(model: StarBattery, end: jax.Array, undamped: bool) -> jax.Array:
+    """Return a bound of the rates of motion, or of what is not damped of it, at some times."""
+
+    def rate(t: jax.Array) -> jax.Array:
+        decay, width = spectral_box(lindblad.generator(model, t))
+        return width / 2 if undamped else decay + width / 2
+
+    rates = jax.lax.map(rate, jnp.linspace(0.0, 1.0, _LOOKS) * end)
+    return jnp.maximum(jnp.max(rates), jnp.finfo(end.dtype).tiny)
+
+
+# The grids of a whole batch would not fit into memory.
+@jax.custom_batching.sequential_vmap
+def _one_by_one(
+    model: StarBattery, direction: StarBattery | None, end: jax.Array, tolerance: jax.Array
+) -> jax.Array:
+    """Return how often [0, end] is quartered at each cell, looking at slopes along a direction."""
+    samples = _on_grid(model, end)
+    if direction is not None:
+
+        def along(step: jax.Array) -> jax.Array:
+            moves = jax.tree.map(lambda amount: step * amount, direction)
+            return _on_grid(eqx.apply_updates(model, moves), end)
+
+        slopes = jax.jvp(along, (jnp.zeros_like(end),), (jnp.ones_like(end),))[1]
+        samples = jnp.concatenate([samples, slopes / _OF_SLOPES])
+    return _divide(samples, end, tolerance)
+
+
+def _on_grid(model: StarBattery, end: jax.Array) -> jax.Array:
+    """Return all that depends on time in a model, at the ends of the cells, (..., CELLS + 1)."""
+
+    def values(t: jax.Array) -> jax.Array:
+        drive = model.omega_B if model.omega_d is None else model.omega_d
+        turning = [jnp.cos(drive * t), jnp.sin(drive * t)] if model.frame == "lab" else []
+        return jnp.stack([*(pulse(t) for pulse in pulses_of(model)), *turning])
+
+    return jax.vmap(values, out_axes=1)(end * jnp.arange(CELLS + 1) / CELLS)
+
+
+def _divide(samples: jax.Array, end: jax.Array, tolerance: jax.Array) -> jax.Array:
+    """Return how often [0, end] is quartered at each cell."""
+    divided, levels = jnp.zeros(CELLS, bool), []
+    for level in range(1, _QUARTERINGS + 1):
+        spacing = 4 ** max(level - _SAMPLED, 0)
+        missed = _missed(samples[:, ::spacing]) * (end * spacing / CELLS)
+        too_much = missed.reshape(CELLS // 4**level, -1).sum(1) > tolerance
+        divided = divided.reshape(-1, 4).any(1) | too_much
+        levels.append(divided)
+    quarterings = jnp.zeros(1, jnp.int8)
+    for divided in reversed(levels):
+        quarterings = jnp.repeat(quarterings + divided, 4)
+    return quarterings
+
+
+def _missed(samples: jax.Array) -> jax.Array:
+    """Return how far all samples, at each, may be from what interpolation makes of the others."""
+    windows = samples.shape[1] - len(_DIFFERENCE) + 1
+    terms = [weight * samples[:, i : i + windows] for i, weight in enumerate(_DIFFERENCE)]
+    differences = _MISSED * jnp.abs(sum(terms, start=jnp.zeros(())))
+    differences = jnp.where(jnp.isfinite(differences), differences, 0.0).sum(0)
+    return jnp.pad(differences, (3, 2), mode="edge")

@@ -1,0 +1,1 @@
+"""The exact solution: dephasing of a qubit on battery resonance, sector by sector."""

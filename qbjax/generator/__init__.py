@@ -1,0 +1,1 @@
+"""The generator of the master equation, rho -> L rho."""

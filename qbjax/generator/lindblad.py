@@ -1,0 +1,230 @@
+r"""The generator of the master equation, rho' = L rho, applied without ever being written down.
+
+    L rho = G rho + rho G^dagger + sum_k r_k L_k rho L_k^dagger,
+    G = -i H - 1/2 sum_k r_k L_k^dagger L_k.
+
+All operators have a few diagonals, so L rho costs O(d_c^2 N^2): shifts and products of
+the blocks rho_ab between charger levels. Two facts make the numbers few and real:
+
+- rho is Hermitian: the blocks a <= b say everything.
+- In the gauge |c> -> i^c |c> of the charger, drive and coupling make G real, and so do all the
+  jumps that move the charger by a definite number of levels. A model without detuning, started
+  without phases, then stays real for good: the imaginary parts are left out. What the model needs
+  is read off the phases of its operators, which are structure.
+
+A stored state is thus an array (parts, blocks, levels, levels), with the parts (real,) or (real,
+imaginary) and the blocks (a, b), a <= b, row by row.
+"""
+
+import itertools
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from qbjax.basis.operators import Operator
+from qbjax.model.equation import terms
+from qbjax.model.star_battery import StarBattery
+from qbjax.model.terms import total
+
+# The real and the imaginary part of a block; None is an imaginary part that vanishes for good.
+Block = tuple[jax.Array, jax.Array | None]
+
+
+# Up to so many levels of the charger every block of L rho is written out by itself, which runs
+# faster; beyond, one program serves all blocks, which compiles in a tenth of the time.
+_WRITTEN_OUT = 3
+
+
+class Generator(eqx.Module):
+    """The generator of one model at one time, in the gauge of the module's text.
+
+    Attributes
+    ----------
+    drift
+        G.
+    jumps
+        The pairs (r_k, L_k).
+    charger_levels, levels
+        Number of levels of the charger and of the ladder.
+    """
+
+    drift: Operator
+    jumps: tuple[tuple[jax.Array, Operator], ...]
+    charger_levels: int = eqx.field(static=True)
+    levels: int = eqx.field(static=True)
+
+    @property
+    def is_real(self) -> bool:
+        """Whether a state without imaginary part keeps none."""
+        phases = [{key[2] for key in jump.entries} for _, jump in self.jumps]
+        real_drift = all(key[2] == 0 for key in self.drift.entries)
+        return real_drift and all(len(found) <= 1 for found in phases)
+
+    @property
+    def pairs(self) -> np.ndarray:
+        """The blocks (a, b) that are stored, in their order, shape (blocks, 2)."""
+        return np.stack(np.triu_indices(self.charger_levels), axis=1)
+
+    @property
+    def on_diagonal(self) -> np.ndarray:
+        """Mask of the stored blocks (a, a), shape (blocks,)."""
+        a, b = self.pairs.T
+        return a == b
+
+    @property
+    def adjoint(self) -> "Generator":
+        """The generator of the observables: X -> G^dagger X + X G + sum_k r_k L_k^dagger X L_k."""
+        jumps = tuple((rate, jump.adjoint) for rate, jump in self.jumps)
+        return Generator(self.drift.adjoint, jumps, self.charger_levels, self.levels)
+
+    def __call__(self, stored: jax.Array) -> jax.Array:
+        """Return L rho of a stored state, shape (parts, blocks, levels, levels) both."""
+        # A frame of zeros around the levels lets every shift be a slice.
+        reach = self.reach(1)
+        framed = jnp.pad(stored, ((0, 0), (0, 0), (reach, reach), (reach, reach)))
+        few = self.charger_levels <= _WRITTEN_OUT
+        re, im = self._one_by_one(framed) if few else self._together(framed)
+        if len(stored) == 1:
+            return re[None]
+        return jnp.stack([re, jnp.zeros_like(re) if im is None else im])
+
+    def reach(self, axis: int) -> int:
+        """Return the largest offset of an operator in the charger (0) or the ladder (1)."""
+        operators = [self.drift, *(jump for _, jump in self.jumps)]
+        return max((abs(key[axis]) for x in operators for key in x.entries), default=0)
+
+    def matrix(self, operator: Operator) -> jax.Array:
+        """Return the drift or a jump as a matrix in the gauge, shape (d, d) with d = d_c L."""
+        return operator.dense(self.charger_levels, self.levels)
+
+    def square(self, stored: jax.Array) -> Block:
+        """Return all blocks as an array over (a, b), shape (d_c, d_c, levels, levels).
+
+        Those below the diagonal are the conjugates of those above.
+        """
+        d_c = self.charger_levels
+        a, b = self.pairs.T
+        place = np.zeros((d_c, d_c), int)
+        place[a, b] = place[b, a] = np.arange(len(a))
+        upper = np.triu(np.ones((d_c, d_c), bool))[:, :, None, None]
+        parts = []
+        for part, sign in zip(stored[:, place], (1, -1), strict=False):
+            parts.append(jnp.where(upper, part, sign * part.swapaxes(2, 3)))
+        return parts[0], parts[1] if len(parts) == 2 else None
+
+    def _together(self, framed: jax.Array) -> Block:
+        """Return the stored blocks of L rho from the framed ones of rho, by whole arrays."""
+        charger, ladder = self.reach(0), self.reach(1)
+        frame = ((charger, charger), (charger, charger), (0, 0), (0, 0))
+        grid = jax.tree.map(lambda part: jnp.pad(part, frame), self.square(framed))
+
+        def moved(s: int, t: int, k: int, m: int) -> Block:
+            starts = charger - s, charger - t, ladder - k, ladder - m
+            sizes = 2 * (self.charger_levels,) + 2 * (self.levels,)
+            window = tuple(slice(i, i + n) for i, n in zip(starts, sizes, strict=True))
+            return jax.tree.map(lambda part: part[window], grid)
+
+        a, b = self.pairs.T
+        whole = self._sum(lambda w: w[:, None, :, None], lambda w: w[:, None], moved)
+        return jax.tree.map(lambda part: part[a, b], whole)
+
+    def _one_by_one(self, framed: jax.Array) -> Block:
+        """Return the same, each block written out by itself."""
+        blocks, reach = self._blocks(framed), self.reach(1)
+
+        def block(a: int, b: int) -> Block:
+            def moved(s: int, t: int, k: int, m: int) -> Block | None:
+                rows = slice(reach - k, reach - k + self.levels)
+                columns = slice(reach - m, reach - m + self.levels)
+                found = blocks.get((a - s, b - t))
+                return jax.tree.map(lambda part: part[rows, columns], found)
+
+            return self._sum(lambda w: w[a][:, None], lambda w: w[b], moved)
+
+        out = [block(a, b) for a, b in self.pairs.tolist()]
+        return jax.tree.map(lambda *same: jnp.stack(same), *out)
+
+    def _blocks(self, stored: jax.Array) -> dict[tuple[int, int], Block]:
+        """Return all blocks (a, b); those below the diagonal are the conjugates of those above."""
+        blocks: dict[tuple[int, int], Block] = {}
+        for i, (a, b) in enumerate(self.pairs.tolist()):
+            re = stored[0, i]
+            im = stored[1, i] if len(stored) == 2 else None
+            blocks[b, a] = re.T, None if im is None else -im.T
+            blocks[a, b] = re, im
+        return blocks
+
+    def _sum(
+        self,
+        left: Callable[[jax.Array], jax.Array],
+        right: Callable[[jax.Array], jax.Array],
+        moved: Callable[[int, int, int, int], Block | None],
+    ) -> Block:
+        """Return L rho from the weights on either side and what shifts by (s, t, k, m) bring in."""
+        total: Block = (jnp.zeros((self.levels, self.levels)), None)
+        for (s, k, phase), weights in self.drift.entries.items():
+            total = _add(total, left(weights), moved(s, 0, k, 0), phase)
+            total = _add(total, right(weights), moved(0, s, 0, k), -phase)
+        for rate, jump in self.jumps:
+            entries = jump.entries.items()
+            for one, other in itertools.product(entries, entries):
+                (s, k, phase), weights = one
+                (t, m, turned), others = other
+                weight = rate * left(weights) * right(others)
+                total = _add(total, weight, moved(s, t, k, m), phase - turned)
+        return total
+
+
+def _add(total: Block, weight: jax.Array, block: Block | None, power: int) -> Block:
+    """Add i^power weight block to the total; None is a block outside the charger's levels."""
+    if block is None:
+        return total
+    re, im = block
+    if power % 2 and im is None:
+        raise ValueError("a real state under a generator that is not real")
+    if power % 4 >= 2:
+        weight = -weight
+    if im is None:
+        return total[0] + weight * re, total[1]
+    if power % 2:
+        re, im = -im, re
+    return total[0] + weight * re, weight * im if total[1] is None else total[1] + weight * im
+
+
+def generator(model: StarBattery, t: ArrayLike = 0.0) -> Generator:
+    """Return the generator of one model at a time.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> import qbjax as qb
+    >>> from qbjax.generator.lindblad import apply, generator
+    >>> L = generator(qb.StarBattery(N=2, F=0.5, kappa=0.1))
+    >>> rho = jnp.zeros((2, 3, 2, 3)).at[1, 0, 1, 0].set(1.0)
+    >>> print(apply(L, rho)[:, 0, :, 0].real)
+    [[ 0.1  0. ]
+     [ 0.  -0.1]]
+    """
+    hamiltonian, jump_terms = terms(model, t)
+    shape = (model.charger.levels, model.N, model.levels)
+    drift = total(hamiltonian, t, *shape).gauged().scaled(1.0, power=-1)
+    jumps = []
+    for jump in jump_terms:
+        operator = total(jump.terms, t, *shape).gauged()
+        jumps.append((jnp.asarray(jump.rate), operator))
+        drift = drift + (operator.adjoint @ operator).scaled(-jump.rate / 2)
+    return Generator(drift, tuple(jumps), model.charger.levels, model.levels)
+
+
+def structure(model: StarBattery) -> Generator:
+    """Return the generator of a model, or of each of a batch, without its numbers."""
+    axes = len(model.batch_shape)
+
+    def of_one(leaf: jax.Array) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(leaf.shape[axes:], leaf.dtype)
+
+    return eqx.filter_eval_shape(generator, jax.tree.map(of_one, model))

@@ -1,0 +1,127 @@
+r"""How states are kept: the blocks of a Hermitian matrix, in the gauge of `generator.lindblad`.
+
+A stored state is an array (parts, blocks, levels, levels), with the parts (real,) or (real,
+imaginary) and the blocks (a, b), a <= b, between charger levels, row by row.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from qbjax.common.checks import is_concrete
+from qbjax.generator.lindblad import Generator, structure
+from qbjax.model.star_battery import StarBattery
+from qbjax.states.density_matrix import as_start
+
+# Above it, the topmost level of a cut charger is no longer empty.
+CUT = 1e-6
+
+# The powers of i, without rounding.
+_POWERS = np.array([1, 1j, -1, -1j])
+
+
+def stored_start(model: StarBattery, rho0: Any) -> tuple[jax.Array, Any]:
+    """Return a start, common to a batch, as a stored state, and whether it was refused.
+
+    It is of one part where neither the model nor the start brings a phase. Only structure counts:
+    the phases of the operators, and that a battery's array is real.
+    """
+    known = structure(model)
+    if rho0 is None:
+        return _empty(known, model.N, 1 if known.is_real else 2), False
+    start = as_start(rho0, model.levels, model.N, model.charger)
+    # On the host where it can be: each operation would be a program of its own.
+    rho = np.asarray(start.rho) if is_concrete(start.rho) else start.rho
+    return store(known, rho, 1 if known.is_real and start.real else 2), start.refused
+
+
+def _empty(generator: Generator, N: jax.Array, parts: int) -> jax.Array:
+    """Return the stored state in which charger and battery are empty."""
+    stored = np.zeros((parts, len(generator.pairs), generator.levels, generator.levels))
+    stored[0, 0, 0, 0] = 1.0
+    if is_concrete(N):
+        return jnp.asarray(stored, float)
+    # Not a constant of the program: XLA would spend long on folding what follows from it.
+    return jnp.where(jnp.all(N > 0), jnp.asarray(stored, float), 0.0)
+
+
+def store(generator: Generator, rho: Any, parts: int) -> jax.Array:
+    """Return a Hermitian matrix (d_c, L, d_c, L) as a stored state of one or two parts."""
+    return from_gauge(generator, _turn(generator) * rho, parts)
+
+
+def from_gauge(generator: Generator, rho: Any, parts: int) -> jax.Array:
+    """Return a Hermitian matrix (d_c, L, d_c, L) in the gauge as a stored state."""
+    a, b = generator.pairs.T
+    blocks = rho[a, :, b, :]
+    stored = [blocks.real, blocks.imag][:parts]
+    if isinstance(rho, np.ndarray):
+        return jnp.asarray(np.stack(stored), float)
+    return jnp.stack(stored)
+
+
+def in_gauge(generator: Generator, stored: jax.Array) -> jax.Array:
+    """Return the matrix (d_c, L, d_c, L) of a stored state in the gauge; real if it has one part.
+
+    A unitary away from rho, so with the eigenvalues of rho.
+    """
+    re, im = generator.square(stored)
+    return (re if im is None else re + 1j * im).swapaxes(1, 2)
+
+
+def restore(generator: Generator, stored: jax.Array) -> jax.Array:
+    """Return the complex matrix (d_c, L, d_c, L) of a stored state."""
+    return _turn(generator).conj() * in_gauge(generator, stored)
+
+
+def _turn(generator: Generator) -> Any:
+    """Return i^(a - b) over (a, b), what the gauge multiplies a matrix (d_c, L, d_c, L) by."""
+    c = np.arange(generator.charger_levels)
+    return _POWERS[(c[:, None] - c) % 4][:, None, :, None]
+
+
+def battery(generator: Generator, stored: jax.Array) -> jax.Array:
+    """Return the reduced battery state (L, L): real for a stored state of one part."""
+    parts = jnp.sum(stored[:, np.flatnonzero(generator.on_diagonal)], axis=1)
+    return parts[0] + 1j * parts[1] if stored.shape[0] == 2 else parts[0]
+
+
+def populations(generator: Generator, stored: jax.Array) -> jax.Array:
+    """Return the populations of charger and ladder, shape (d_c, L)."""
+    levels = np.arange(generator.levels)
+    return stored[0, np.flatnonzero(generator.on_diagonal)[:, None], levels, levels]
+
+
+def charger_populations(generator: Generator, stored: jax.Array) -> jax.Array:
+    """Return the populations of the charger's levels, shape (d_c,)."""
+    return jnp.sum(populations(generator, stored), axis=1)
+
+
+def spilled(generator: Generator, levels: jax.Array) -> jax.Array:
+    """Return the population of the charger's topmost level that something leads further up from.
+
+    What a cut ladder has left out is not in the operators, but what leads into its levels is.
+
+    Parameters
+    ----------
+    generator, levels
+        The generator, and the populations of charger and ladder, shape (d_c, L).
+    """
+    upwards = jnp.zeros(generator.levels, bool)
+    for rate, operator in ((jnp.ones(()), generator.drift), *generator.jumps):
+        for (s, k, _), weights in operator.entries.items():
+            if s > 0:
+                upwards |= jnp.roll(jnp.any(rate * weights != 0, axis=0), -k)
+    return jnp.sum(jnp.where(upwards, levels[-1], 0.0))
+
+
+def apply(generator: Generator, rho: ArrayLike) -> jax.Array:
+    """Return L rho of any matrix, Hermitian or not, shape (d_c, L, d_c, L)."""
+    rho = jnp.asarray(rho)
+    flipped = rho.conj().transpose(2, 3, 0, 1)
+    hermitian, skew = (rho + flipped) / 2, (rho - flipped) / 2j
+    parts = [restore(generator, generator(store(generator, x, 2))) for x in (hermitian, skew)]
+    return parts[0] + 1j * parts[1]

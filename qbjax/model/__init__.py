@@ -1,0 +1,1 @@
+"""`StarBattery`: parameters, checked once, and the terms that they make."""

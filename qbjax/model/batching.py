@@ -1,0 +1,88 @@
+"""Batches of models, each solved as one model is, as fast as the device allows."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from qbjax.common.checks import is_concrete
+from qbjax.model.star_battery import StarBattery
+
+try:
+    from jax import enable_x64
+except ImportError:  # JAX before 0.8
+    # Types are checked with a newer JAX, which does not have it here.
+    from jax.experimental import enable_x64  # type: ignore[attr-defined, no-redef]
+
+
+def map_batch(
+    solve: Callable[..., Any], model: StarBattery, *shared: Any, threads: bool = False
+) -> Any:
+    """Apply a solver of one model to a batch of them; what is shared is common to the batch.
+
+    A GPU takes the batch side by side. On a CPU one model comes after the other, so that none waits
+    for the slowest one at every step; with threads, where nothing is traced, every core gets a
+    part of the batch.
+
+    Parameters
+    ----------
+    solve
+        A function (model, *shared) of one model. It is told apart by identity: define it at module
+        level, and pass its options in `shared`.
+    model
+        One model or a batch of them.
+    shared
+        Further arguments; what is no array in them must be hashable.
+    threads
+        Whether parts of the batch may run side by side. The solver must do without batched linear
+        algebra then: JAX runs each program on a thread of the pool that such algebra waits for,
+        and with no thread left it waits for good.
+
+    Returns
+    -------
+    What `solve` returns, its arrays with the axes of the batch in front.
+    """
+    shape = model.batch_shape
+    if not shape:
+        return _solve_one(solve, model, *shared)
+    flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(shape) :]), model)
+    size = flat.N.size
+    spread = threads and is_concrete(model, shared) and jax.default_backend() == "cpu"
+    cores = min(size, os.cpu_count() or 1) if spread else 1
+    # Parts of one length need one program. Neighbours, often alike in cost, go to different cores.
+    which = jnp.minimum(jnp.arange(-(-size // cores) * cores), size - 1).reshape(-1, cores)
+    parts = [jax.tree.map(lambda leaf, i=i: leaf[which[:, i]], flat) for i in range(cores)]
+    if cores == 1:
+        solved = [_solve_all(solve, parts[0], *shared)]
+    else:
+        # Programs of one thread run one after the other. Settings of JAX may be a thread's own.
+        doubles = jax.config.read("jax_enable_x64")
+
+        def run(part: StarBattery) -> Any:
+            with enable_x64(doubles):
+                return jax.block_until_ready(_solve_all(solve, part, *shared))
+
+        with ThreadPoolExecutor(cores) as pool:
+            solved = list(pool.map(run, parts))
+
+    def joined(*leaves: jax.Array) -> jax.Array:
+        rest = leaves[0].shape[1:]
+        return jnp.stack(leaves, axis=1).reshape(-1, *rest)[:size].reshape(*shape, *rest)
+
+    return jax.tree.map(joined, *solved)
+
+
+@eqx.filter_jit
+def _solve_one(solve: Callable[..., Any], model: StarBattery, *shared: Any) -> Any:
+    return solve(model, *shared)
+
+
+@eqx.filter_jit
+def _solve_all(solve: Callable[..., Any], model: StarBattery, *shared: Any) -> Any:
+    if jax.default_backend() == "cpu":
+        return jax.lax.map(lambda one: solve(one, *shared), model)
+    return jax.vmap(lambda one: solve(one, *shared))(model)

@@ -1,0 +1,85 @@
+"""Terms of the user's own: what is accepted, and whether their sum is Hermitian."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from qbjax.common.checks import require
+from qbjax.model.pulses import PiecewiseConstant, is_pulse
+from qbjax.model.terms import Jump, Term, total
+
+# How far a Hamiltonian may be from Hermitian, as a share of its size: rounding.
+LARGEST_SKEWNESS = 1e-12
+
+
+def as_terms(terms: Any, name: str, kind: type) -> tuple[Any, ...]:
+    """Return terms as a tuple; a single one stands for itself."""
+    several = tuple(terms) if isinstance(terms, tuple | list) else (terms,)
+    of_kind = all(isinstance(term, kind) for term in several)
+    require(of_kind, name, f"a sequence of qbjax.{kind.__name__}", f"of {type(terms).__name__}")
+    return several
+
+
+def factors(term: Term | Jump) -> list[Any]:
+    """Return what multiplies a term or jump and may have the batch axes already."""
+    if isinstance(term, Term):
+        return [] if is_pulse(term.coefficient) else [term.coefficient]
+    rate = [] if is_pulse(term.rate) else [term.rate]
+    return rate + [factor for part in term.terms for factor in factors(part)]
+
+
+def with_batch_axes(term: Any, shape: tuple[int, ...]) -> Any:
+    """Return a term or jump with the axes of a batch in front."""
+    broadcast = [jnp.broadcast_to(factor, shape) for factor in factors(term)]
+    return eqx.tree_at(factors, repeated(term, shape), broadcast)
+
+
+def repeated(value: Any, shape: tuple[int, ...]) -> Any:
+    """Return a pytree whose leaves have the axes of a batch in front, the same for every member."""
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, shape + jnp.shape(leaf)), value)
+
+
+def require_sizes(terms: tuple[Term, ...], name: str, charger_levels: int, levels: int) -> None:
+    """Refuse terms whose matrices have another size than charger or ladder."""
+    expected = {
+        "charger": (charger_levels, f"a charger matrix of {charger_levels} levels"),
+        "matrix": (levels, f"a battery matrix of N_max + 1 = {levels} levels"),
+    }
+    for term in terms:
+        for part, (size, words) in expected.items():
+            sizes = [band.shape[-1] for band in (getattr(term, part) or {}).values()]
+            value = f"with one of {sizes[0]}" if sizes else "empty"
+            require(set(sizes) <= {size}, name, f"terms with {words}", value)
+
+
+def probing_times(terms: tuple[Term, ...]) -> list[ArrayLike]:
+    """Return times that tell what terms are: some for pulses, and one in each of their pieces."""
+    if not terms:
+        return []
+    pulses = [term.coefficient for term in terms if is_pulse(term.coefficient)]
+    pieces = [pulse.times for pulse in pulses if isinstance(pulse, PiecewiseConstant)]
+    # Times of no meaning, at which no pulse vanishes but by accident.
+    return [0.0, *((0.7317, 5.213) if pulses else ()), *(t for p in pieces for t in p.ravel())]
+
+
+def skewness(
+    terms: tuple[Term, ...], N: jax.Array, charger_levels: int, levels: int, t: ArrayLike
+) -> jax.Array:
+    """Return how far a sum of terms is from Hermitian, as a share of it; of the shape of N."""
+
+    def of_one(terms: tuple[Term, ...], N: jax.Array) -> jax.Array:
+        adjoint = total(terms, t, charger_levels, N, levels).adjoint
+        # The adjoint of the adjoint has nothing left beyond the ladder's ends.
+        skew = adjoint + adjoint.adjoint.scaled(-1.0)
+        sizes = []
+        for operator in (adjoint, skew):
+            sizes.append(sum(jnp.sum(jnp.abs(weights)) for weights in operator.entries.values()))
+        size, off = jnp.asarray(sizes)
+        return off / jnp.where(size > 0, size, 1.0)
+
+    for _ in N.shape:
+        of_one = jax.vmap(of_one)
+    return of_one(terms, N)

@@ -1,0 +1,147 @@
+"""Parameters that depend on time."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from qbjax.common.checks import array_module, as_array, require, require_known
+
+
+class Pulse(eqx.Module):
+    """A real parameter given as a function of time, with parameters of its own.
+
+    Before it integrates, `qbjax.evolve` looks at a pulse at 65536 times, evenly spaced up to the
+    last one that is asked for, so that no step passes over what happens at them. What is shorter
+    than that spacing needs `stops`. Whether a rate turns negative is not looked at: it shows in the
+    status of what is solved with it.
+
+    Parameters
+    ----------
+    function
+        A function (t, *parameters) of JAX operations, real and of shape (). Functions are told
+        apart by identity: define it once, at module level, or every call compiles anew.
+    parameters
+        Arrays, or pytrees of them. They may be traced and are differentiated; a batch of models
+        shares them (to map over them, make the model inside `jax.vmap`).
+    stops
+        Times at which integrators stop and start, in any order, shape (K,): where the function
+        jumps or has a kink, and where something begins and ends that is over in a moment.
+
+    Raises
+    ------
+    ArgumentError
+        Where the function is none, or is not real and of shape (), or where stops are no finite
+        times in one row.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> import qbjax as qb
+    >>> def ramp(t, height, width):
+    ...     return height * jnp.tanh(t / width)
+    >>> drive = qb.Pulse(ramp, 0.5, 2.0)
+    >>> print(drive(0.0), drive(2.0).round(4))
+    0.0 0.3808
+
+    A flash that lasts for a millionth of the time:
+
+    >>> def flash(t, begin, end):
+    ...     return jnp.where((begin <= t) & (t < end), 100.0, 0.0)
+    >>> drive = qb.Pulse(flash, 400.0, 400.001, stops=[400.0, 400.001])
+    >>> curve = qb.evolve(qb.StarBattery(N=1, F=drive, gamma_C=0.0), [400.0, 401.5])
+    >>> print(curve.energy.round(4), curve.status)
+    [0.     0.0099] [0 0]
+    """
+
+    function: Callable[..., Any] = eqx.field(static=True)
+    parameters: tuple[Any, ...]
+    stops: jax.Array | None
+
+    def __init__(
+        self, function: Callable[..., Any], *parameters: Any, stops: ArrayLike | None = None
+    ):
+        """Take the function, its parameters, and where integrators stop."""
+        require(callable(function), "function", "a function of time", function)
+        self.function = function
+        self.stops = None
+        if stops is not None:
+            times = as_array(stops, "stops")
+            require(times.ndim == 1, "stops", "one-dimensional", stops)
+            require_known(array_module(times).isfinite(times), "stops", "finite", stops)
+            self.stops = jnp.asarray(times, float)
+        self.parameters = jax.tree.map(lambda x: jnp.asarray(x, dtype=float), parameters)
+        value = jax.eval_shape(self, jax.ShapeDtypeStruct((), float))
+        good = value.shape == () and jnp.issubdtype(value.dtype, jnp.floating)
+        found = f"of shape {value.shape} and type {value.dtype}"
+        require(good, "function", "real and of shape ()", found)
+
+    def __call__(self, t: ArrayLike) -> jax.Array:
+        """Return the value at a time."""
+        return jnp.asarray(self.function(t, *self.parameters))
+
+
+class PiecewiseConstant(eqx.Module):
+    """A real parameter that takes one constant value after the other.
+
+    Parameters
+    ----------
+    times
+        Where the value changes, increasing, shape (K - 1,). Integrators stop and start there.
+    values
+        The K values: before times[0], between, and after times[-1]. Shape (K,).
+
+    Raises
+    ------
+    ArgumentError
+        Where times do not increase, or there is not one value more than times.
+
+    Examples
+    --------
+    >>> import qbjax as qb
+    >>> drive = qb.PiecewiseConstant([1.0, 3.0], [0.5, 0.0, 0.2])
+    >>> print(drive(0.0), drive(1.0), drive(5.0))
+    0.5 0.0 0.2
+    """
+
+    times: jax.Array
+    values: jax.Array
+
+    def __init__(self, times: ArrayLike, values: ArrayLike):
+        """Check that there is one value more than times."""
+        self.times = jnp.asarray(as_array(times, "times"), float)
+        self.values = jnp.asarray(as_array(values, "values"), float)
+        require(self.times.ndim == 1, "times", "one-dimensional", times)
+        fits = self.values.shape == (self.times.size + 1,)
+        shape = f"of shape ({self.times.size + 1},), one more than times"
+        require(fits, "values", shape, f"of shape {self.values.shape}")
+        require_known(jnp.diff(self.times) > 0, "times", "increasing", times)
+        require_known(jnp.isfinite(self.times), "times", "finite", times)
+        require_known(jnp.isfinite(self.values), "values", "finite", values)
+
+    @property
+    def stops(self) -> jax.Array:
+        """The times at which integrators stop and start."""
+        return self.times
+
+    def __call__(self, t: ArrayLike) -> jax.Array:
+        """Return the value at a time; at a change, the later one."""
+        return self.values[jnp.searchsorted(self.times, t, side="right")]
+
+
+def is_pulse(parameter: Any) -> bool:
+    """Tell whether a parameter depends on time."""
+    return isinstance(parameter, Pulse | PiecewiseConstant)
+
+
+def pulses_of(model: Any) -> list[Any]:
+    """Return everything in a model, or another pytree, that depends on time."""
+    return [leaf for leaf in jax.tree.leaves(model, is_leaf=is_pulse) if is_pulse(leaf)]
+
+
+def at_time(parameter: Any, t: ArrayLike) -> Any:
+    """Return the value of a parameter at a time, whether or not it depends on it."""
+    return parameter(t) if is_pulse(parameter) else parameter

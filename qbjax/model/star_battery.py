@@ -1,0 +1,317 @@
+"""The charger-battery models: named physical parameters, checked once, as JAX pytrees."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from qbjax.basis.ladder import lowering_elements
+from qbjax.common.checks import (
+    array_module,
+    as_array,
+    is_concrete,
+    require,
+    require_choice,
+    require_known,
+)
+from qbjax.model.chargers import Charger, qubit
+from qbjax.model.own_terms import (
+    LARGEST_SKEWNESS,
+    as_terms,
+    factors,
+    probing_times,
+    repeated,
+    require_sizes,
+    skewness,
+    with_batch_axes,
+)
+from qbjax.model.parameters import NOT_NEGATIVE, PARAMETERS
+from qbjax.model.pulses import PiecewiseConstant, Pulse, at_time, is_pulse, pulses_of
+from qbjax.model.terms import Jump, Term
+
+# What a parameter may be: an array, or a Pulse or PiecewiseConstant.
+Value = Any
+
+
+class StarBattery(eqx.Module):
+    r"""N battery qubits around one driven charger, with dephasing and other losses.
+
+    In the frame rotating at omega_d, with the charger basis (|g>, |e>) and the Dicke ladder |n>,
+
+        H = Delta_C |e><e| + Delta_B n + sigma^+ (x) K + sigma^- (x) K^T,
+        K = F + (g / sqrt(N)) J_-,
+
+    and pure dephasing of the charger at rate gamma_C (jump operator |e><e|, as in Eq. (2) of the
+    paper: the coherences between |g> and |e> decay at gamma_C / 2). That is all of Eqs. (1)-(2).
+    The other parameters are absent by default: None makes no term, 0.0 makes one that is zero. All
+    parameters are frequencies in the same unit; with hbar = 1, times come in its inverse and
+    energies in the unit of omega_B.
+
+    Parameters
+    ----------
+    N
+        Number of battery qubits. An int fixes the shape of every array; an array of integers
+        (traced, too) needs `N_max`.
+    F
+        Drive strength.
+    g
+        Charger-battery coupling, divided by sqrt(N) in H.
+    gamma_C
+        Dephasing rate of the charger, not negative.
+    omega_B
+        Frequency of the battery qubits, positive.
+    omega_C, omega_d
+        Frequencies of the charger and of the drive. None means equal to omega_B and leaves the
+        detuning out of the model altogether. Delta_C = omega_C - omega_d, Delta_B = omega_B -
+        omega_d.
+    kappa, nbar
+        Relaxation rate of the charger and the thermal occupation of its bath, not negative: the
+        jumps sigma^- at kappa (nbar + 1) and sigma^+ at kappa nbar.
+    Gamma_down, Gamma_up, Gamma_z
+        Rates of collective decay, pumping and dephasing of the battery, not negative: the jumps
+        J_-, J_+ and J_z.
+    charger
+        `qbjax.qubit()`, `qbjax.cavity(levels)` or `qbjax.spin(S)`. The lowering operator of the
+        charger stands for sigma^-, its excitations for |e><e|.
+    frame
+        "rotating", or "lab": H is that of the resting frame, with the drive turning at omega_d.
+    hamiltonian, jumps
+        Terms of your own: `qbjax.Term` (their sum must be Hermitian) and `qbjax.Jump`.
+    N_max
+        Padded size: arrays have N_max + 1 ladder levels, and one compiled program serves every
+        N <= N_max. Defaults to N where N is an int.
+
+    F, g, the rates and omega_C, omega_d may be a `qbjax.Pulse` or `qbjax.PiecewiseConstant` of
+    time. Parameters that are arrays are broadcast together into a batch of models, which the
+    functions of qbjax take as it stands and `jax.vmap` maps over.
+
+    Raises
+    ------
+    ArgumentError
+        Where a parameter is out of its range (values that are traced are not looked at), or a term
+        does not fit the charger or is not Hermitian.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> import qbjax as qb
+    >>> qb.StarBattery(N=8, F=0.5).batch_shape
+    ()
+    >>> qb.StarBattery(N=jnp.arange(1, 5), F=0.5, N_max=4).batch_shape
+    (4,)
+    """
+
+    N: jax.Array
+    F: Value
+    g: Value
+    gamma_C: Value
+    omega_B: jax.Array
+    omega_C: Value | None
+    omega_d: Value | None
+    kappa: Value | None
+    nbar: Value | None
+    Gamma_down: Value | None
+    Gamma_up: Value | None
+    Gamma_z: Value | None
+    hamiltonian: tuple[Term, ...]
+    jumps: tuple[Jump, ...]
+    charger: Charger = eqx.field(static=True)
+    frame: str = eqx.field(static=True)
+    N_max: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        N: ArrayLike,
+        F: Value,
+        g: Value = 1.0,
+        gamma_C: Value = 1.0,
+        omega_B: ArrayLike = 1.0,
+        omega_C: Value | None = None,
+        omega_d: Value | None = None,
+        *,
+        kappa: Value | None = None,
+        nbar: Value | None = None,
+        Gamma_down: Value | None = None,
+        Gamma_up: Value | None = None,
+        Gamma_z: Value | None = None,
+        charger: Charger | None = None,
+        frame: str = "rotating",
+        hamiltonian: tuple[Term, ...] = (),
+        jumps: tuple[Jump, ...] = (),
+        N_max: int | None = None,
+    ):
+        """Check the parameters and broadcast them together."""
+        arguments = locals()
+        given = {name: arguments[name] for name in PARAMETERS}
+        N = as_array(N, "N")
+        self.N_max = _padded_size(N, N_max)
+        self.charger = qubit() if charger is None else charger
+        made = "made by qbjax.qubit(), qbjax.cavity(levels) or qbjax.spin(S)"
+        require(isinstance(self.charger, Charger), "charger", made, charger)
+        require_choice(frame, "frame", ("rotating", "lab"))
+        self.frame = frame
+        require(not is_pulse(omega_B), "omega_B", "constant in time", "a pulse")
+        fixed = frame == "rotating" or not is_pulse(omega_d)
+        require(fixed, "omega_d", "constant in time in the lab frame", "a pulse")
+        together = nbar is None or kappa is not None
+        require(together, "nbar", "given together with kappa", "given alone")
+        for name in ("F", "g", "gamma_C", "omega_B"):
+            require(given[name] is not None, name, "given", "None")
+        for name, value in given.items():
+            plain = is_pulse(value) or not callable(value)
+            require(plain, name, "a number or a qbjax.Pulse", "a function")
+        arrays = {k: _real(k, v) for k, v in given.items() if v is not None and not is_pulse(v)}
+        for name, value in given.items():
+            _check_range(name, arrays.get(name, value))
+        own_terms = as_terms(hamiltonian, "hamiltonian", Term)
+        own_jumps = as_terms(jumps, "jumps", Jump)
+        multiplied = [factor for term in (*own_terms, *own_jumps) for factor in factors(term)]
+        shape = _common_shape({"N": N, **arrays}, multiplied)
+        # The default integer type: the square root of a shorter one has single precision.
+        self.N = jnp.broadcast_to(jnp.asarray(N, int), shape)
+        for name, value in given.items():
+            if name in arrays:
+                setattr(self, name, jnp.broadcast_to(arrays[name], shape))
+            else:
+                setattr(self, name, repeated(value, shape))
+        self.hamiltonian = tuple(with_batch_axes(term, shape) for term in own_terms)
+        self.jumps = tuple(with_batch_axes(jump, shape) for jump in own_jumps)
+        sizes = self.charger.levels, self.levels
+        require_sizes(self.hamiltonian, "hamiltonian", *sizes)
+        for jump in self.jumps:
+            require_sizes(jump.terms, "jumps", *sizes)
+        for t in probing_times(self.hamiltonian):
+            off = skewness(self.hamiltonian, self.N, *sizes, t)
+            conjugate = "Hermitian (add the conjugate of each term that is not)"
+            text = f"off by {np.max(off):.3g} of its size" if is_concrete(off) else ""
+            require_known(off <= LARGEST_SKEWNESS, "hamiltonian", conjugate, text)
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """The shape of the batch; () for one model."""
+        return self.N.shape
+
+    @property
+    def levels(self) -> int:
+        """The number of ladder levels of every array, N_max + 1."""
+        return self.N_max + 1
+
+    @property
+    def Delta_C(self) -> jax.Array | None:
+        """Charger detuning omega_C - omega_d; None where the model leaves it out."""
+        return self.detunings(0.0)[0]
+
+    @property
+    def Delta_B(self) -> jax.Array | None:
+        """Battery detuning omega_B - omega_d; None where the model leaves it out."""
+        return self.detunings(0.0)[1]
+
+    def detunings(self, t: ArrayLike) -> tuple[jax.Array | None, jax.Array | None]:
+        """Return Delta_C and Delta_B at a time; None where the model leaves one out."""
+        if self.omega_C is None and self.omega_d is None:
+            return None, None
+        drive = self.omega_B if self.omega_d is None else at_time(self.omega_d, t)
+        charger = self.omega_B if self.omega_C is None else at_time(self.omega_C, t)
+        return charger - drive, None if self.omega_d is None else self.omega_B - drive
+
+    @property
+    def couplings(self) -> jax.Array:
+        """Superdiagonal of K: <n-1|K|n> = g sqrt(n (N - n + 1) / N), shape (levels,)."""
+        return self.g / jnp.sqrt(self.N) * lowering_elements(self.N, self.levels)
+
+    @property
+    def depends_on_time(self) -> bool:
+        """Whether the equation of motion does: a pulse, or the drive in the lab frame."""
+        return self.frame == "lab" or bool(pulses_of(self))
+
+
+def out_of_range(model: StarBattery) -> jax.Array:
+    """Tell which models have numbers that the constructor refuses where it can see them.
+
+    Traced numbers pass the constructor; those of pulses are not looked at. Shape of the batch.
+    """
+    shape = model.batch_shape
+
+    def anywhere(condition: jax.Array) -> jax.Array:
+        return jnp.any(condition.reshape(*shape, -1), axis=-1)
+
+    refused = (model.N < 1) | (model.N_max < model.N) | (model.omega_B <= 0)
+    for leaf in jax.tree.leaves(model, is_leaf=lambda leaf: isinstance(leaf, Pulse)):
+        if not isinstance(leaf, Pulse) and jnp.issubdtype(leaf.dtype, jnp.inexact):
+            refused |= anywhere(~jnp.isfinite(leaf))
+    rates = [getattr(model, name) for name in NOT_NEGATIVE]
+    for rate in (*rates, *(jump.rate for jump in model.jumps)):
+        values = rate.values if isinstance(rate, PiecewiseConstant) else rate
+        if values is not None and not is_pulse(values):
+            refused |= anywhere(values < 0)
+    for pulse in pulses_of(model):
+        if isinstance(pulse, PiecewiseConstant):
+            refused |= anywhere(jnp.diff(pulse.times) <= 0)
+        elif pulse.stops is not None:
+            refused |= anywhere(~jnp.isfinite(pulse.stops))
+    for t in probing_times(model.hamiltonian):
+        off = skewness(model.hamiltonian, model.N, model.charger.levels, model.levels, t)
+        refused |= off > LARGEST_SKEWNESS
+    return refused
+
+
+def require_model(model: Any) -> None:
+    """Refuse what is no model."""
+    shown = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
+    require(isinstance(model, StarBattery), "model", "made by qbjax.StarBattery(...)", shown)
+
+
+def over_batch(solve: Callable[..., Any], model: StarBattery, *shared: Any) -> Any:
+    """Apply a solver of one model to a batch of them; what is shared is common to the batch."""
+    for _ in model.batch_shape:
+        solve = jax.vmap(solve, in_axes=(0,) + (None,) * len(shared))
+    return solve(model, *shared)
+
+
+def _common_shape(named: dict[str, Any], factors: list[Any]) -> tuple[int, ...]:
+    """Return the shape of the batch, or refuse the parameter that does not fit those before it."""
+    shape: tuple[int, ...] = ()
+    for name, value in [*named.items(), *(("hamiltonian or jumps", factor) for factor in factors)]:
+        fits = all(
+            1 in pair or pair[0] == pair[1]
+            for pair in zip(shape[::-1], jnp.shape(value)[::-1], strict=False)
+        )
+        require(fits, name, f"of a shape that goes with {shape}", f"of shape {jnp.shape(value)}")
+        shape = jnp.broadcast_shapes(shape, jnp.shape(value))
+    return shape
+
+
+def _padded_size(N: Any, N_max: int | None) -> int:
+    requirement = "an integer of at least 1"
+    whole = jnp.issubdtype(N.dtype, jnp.integer) and N.size > 0
+    require(whole, "N", requirement, N)
+    require_known(N >= 1, "N", requirement, N)
+    if N_max is None:
+        scalar = is_concrete(N) and N.ndim == 0
+        require(scalar, "N_max", "given where N is an array or traced", "None")
+        return int(N)
+    require(isinstance(N_max, int | np.integer) and N_max >= 1, "N_max", requirement, N_max)
+    require_known(N_max >= N, "N", f"at most N_max = {N_max}", N)
+    return int(N_max)
+
+
+def _real(name: str, value: ArrayLike) -> Any:
+    """Return a parameter in working precision, on the host where its numbers are known."""
+    array = as_array(value, name)
+    real = jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)
+    require(real, name, "a real number", value)
+    require_known(array_module(array).isfinite(array), name, "finite", value)
+    return array.astype(jnp.result_type(float))
+
+
+def _check_range(name: str, value: Any) -> None:
+    """Refuse what is out of range, of the values of a piecewise constant pulse, too."""
+    values = value.values if isinstance(value, PiecewiseConstant) else value
+    allowed = PARAMETERS[name].range
+    if values is None or is_pulse(values) or allowed == "real":
+        return
+    require_known(values > 0 if allowed == "positive" else values >= 0, name, allowed, values)

@@ -1,0 +1,308 @@
+r"""Terms: a coefficient times a charger matrix times a band of the battery's ladder.
+
+The Hamiltonian is a sum of terms, and each jump a rate with a sum of terms. Everything that solves
+an equation knows only these.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from qbjax.basis import ladder
+from qbjax.basis.operators import Operator, collect
+from qbjax.common.checks import (
+    ArgumentError,
+    array_module,
+    as_array,
+    is_concrete,
+    require,
+    require_known,
+)
+from qbjax.model.pulses import at_time, is_pulse
+
+# <n|B|n - k> as an array over n, for each offset k.
+Bands = dict[int, jax.Array]
+Battery = Callable[[ArrayLike, int], Bands]
+# The same by offset and power of i, with real arrays.
+RealBands = dict[tuple[int, int], jax.Array]
+
+
+def identity(N: ArrayLike, levels: int) -> Bands:
+    """Return the identity of the ladder; like all of these, zero above the level N.
+
+    Parameters
+    ----------
+    N
+        Number of qubits, shape (); it may be traced.
+    levels
+        Number of levels of the ladder, N + 1, or more where it is padded.
+
+    Returns
+    -------
+    Its bands, {k: <n|B|n-k> over n}, each of shape (levels,).
+
+    Examples
+    --------
+    >>> import qbjax as qb
+    >>> print(qb.identity(2, 4)[0])
+    [1. 1. 1. 0.]
+    """
+    return {0: 1.0 * ladder.live_levels(N, levels)}
+
+
+def excitations(N: ArrayLike, levels: int) -> Bands:
+    """Return the number of excitations n.
+
+    Parameters
+    ----------
+    N
+        Number of qubits, shape (); it may be traced.
+    levels
+        Number of levels of the ladder, N + 1, or more where it is padded.
+
+    Returns
+    -------
+    Its bands, {k: <n|B|n-k> over n}, each of shape (levels,).
+
+    Examples
+    --------
+    >>> import qbjax as qb
+    >>> print(qb.excitations(3, 4)[0])
+    [0. 1. 2. 3.]
+    """
+    return {0: ladder.level_numbers(levels) * identity(N, levels)[0]}
+
+
+def J_z(N: ArrayLike, levels: int) -> Bands:
+    """Return J_z = n - N/2.
+
+    Parameters
+    ----------
+    N
+        Number of qubits, shape (); it may be traced.
+    levels
+        Number of levels of the ladder, N + 1, or more where it is padded.
+
+    Returns
+    -------
+    Its bands, {k: <n|B|n-k> over n}, each of shape (levels,).
+
+    Examples
+    --------
+    >>> import qbjax as qb
+    >>> print(qb.J_z(3, 4)[0])
+    [-1.5 -0.5  0.5  1.5]
+    """
+    return {0: (ladder.level_numbers(levels) - jnp.asarray(N) / 2) * identity(N, levels)[0]}
+
+
+def J_minus(N: ArrayLike, levels: int) -> Bands:
+    """Return J_-, with <n-1|J_-|n> = sqrt(n (N - n + 1)).
+
+    Parameters
+    ----------
+    N
+        Number of qubits, shape (); it may be traced.
+    levels
+        Number of levels of the ladder, N + 1, or more where it is padded.
+
+    Returns
+    -------
+    Its bands, {k: <n|B|n-k> over n}, each of shape (levels,).
+
+    Examples
+    --------
+    >>> import qbjax as qb
+    >>> print(qb.J_minus(2, 3)[-1].round(4))
+    [1.4142 1.4142 0.    ]
+    """
+    return {-1: jnp.roll(ladder.lowering_elements(N, levels), -1)}
+
+
+def J_plus(N: ArrayLike, levels: int) -> Bands:
+    """Return J_+, with <n|J_+|n-1> = sqrt(n (N - n + 1)).
+
+    Parameters
+    ----------
+    N
+        Number of qubits, shape (); it may be traced.
+    levels
+        Number of levels of the ladder, N + 1, or more where it is padded.
+
+    Returns
+    -------
+    Its bands, {k: <n|B|n-k> over n}, each of shape (levels,).
+
+    Examples
+    --------
+    >>> import qbjax as qb
+    >>> print(qb.J_plus(2, 3)[1].round(4))
+    [0.     1.4142 1.4142]
+    """
+    return {1: ladder.lowering_elements(N, levels)}
+
+
+# These leave the padding empty by themselves.
+_PADDED = (identity, excitations, J_z, J_minus, J_plus)
+
+
+class Term(eqx.Module):
+    """A coefficient times a charger matrix times an operator of the battery.
+
+    Parameters
+    ----------
+    coefficient
+        A number, real or complex, shape () or that of a batch of models; a `Pulse` or
+        `PiecewiseConstant` where it depends on time.
+    charger
+        Matrix (d_c, d_c) in the charger's levels; None is the identity. What is exactly zero in it
+        costs nothing.
+    battery
+        One of `qbjax.identity`, `excitations`, `J_z`, `J_minus`, `J_plus`, or any function
+        (N, levels) that returns the bands {k: <n|B|n-k> over n}; or a matrix (levels, levels).
+        What they have above the level N of a padded model is left out.
+
+    Raises
+    ------
+    ArgumentError
+        Where a matrix is not square.
+
+    Examples
+    --------
+    A field along J_x of the battery:
+
+    >>> import qbjax as qb
+    >>> field = (qb.Term(0.05, battery=qb.J_minus), qb.Term(0.05, battery=qb.J_plus))
+    >>> model = qb.StarBattery(N=4, F=0.5, kappa=0.1, hamiltonian=field)
+    """
+
+    coefficient: Any
+    charger: RealBands | None
+    matrix: RealBands | None
+    battery: Battery | None = eqx.field(static=True)
+
+    def __init__(
+        self,
+        coefficient: Any,
+        charger: ArrayLike | None = None,
+        battery: Battery | ArrayLike = identity,
+    ):
+        """Split the matrices into their nonzero bands."""
+        self.coefficient = coefficient
+        if not is_pulse(coefficient):
+            number = as_array(coefficient, "coefficient")
+            finite = array_module(number).isfinite(number)
+            require_known(finite, "coefficient", "finite", coefficient)
+            self.coefficient = jnp.asarray(number)
+        self.charger = None if charger is None else _bands(charger, "charger")
+        self.matrix = None if callable(battery) else _bands(battery, "battery")
+        self.battery = battery if callable(battery) else None
+
+    def operator(self, t: ArrayLike, charger_levels: int, N: ArrayLike, levels: int) -> Operator:
+        """Return the operator at a time."""
+        coefficient = _split({0: jnp.asarray(at_time(self.coefficient, t))})
+        charger = {(0, 0): jnp.ones(charger_levels)} if self.charger is None else self.charger
+        bands = self.matrix
+        if bands is None:
+            assert self.battery is not None
+            bands = _split(self.battery(N, levels))
+        if self.battery not in _PADDED:
+            live = ladder.live_levels(N, levels)
+            bands = {
+                (k, power): jnp.where(live & jnp.roll(live, k), band, 0.0)
+                for (k, power), band in bands.items()
+            }
+        parts = []
+        for (_, power), factor in coefficient.items():
+            for (s, more), element in charger.items():
+                for (k, still_more), band in bands.items():
+                    weights = factor * element[:, None] * band
+                    parts.append(((s, k, power + more + still_more), weights))
+        return collect(parts)
+
+
+class Jump(eqx.Module):
+    """A rate with its jump operator: rate (L rho L^dagger - {L^dagger L, rho}/2).
+
+    Parameters
+    ----------
+    rate
+        Not negative, shape () or that of a batch of models; a `Pulse` or `PiecewiseConstant` where
+        it depends on time.
+    terms
+        The terms whose sum is L.
+
+    Raises
+    ------
+    ArgumentError
+        Where the rate is negative or there is no term.
+
+    Examples
+    --------
+    Charger and battery decay into the same bath:
+
+    >>> import qbjax as qb
+    >>> lower = qb.qubit().lowering
+    >>> jump = qb.Jump(0.1, qb.Term(1.0, charger=lower), qb.Term(1.0, battery=qb.J_minus))
+    >>> model = qb.StarBattery(N=4, F=0.5, jumps=(jump,))
+    """
+
+    rate: Any
+    terms: tuple[Term, ...]
+
+    def __init__(self, rate: Any, *terms: Term):
+        """Check the rate."""
+        self.rate = rate
+        if not is_pulse(rate):
+            require(not jnp.iscomplexobj(rate), "rate", "a real number", rate)
+            self.rate = jnp.asarray(rate, dtype=float)
+            require_known(
+                (self.rate >= 0) & jnp.isfinite(self.rate), "rate", "finite, not negative", rate
+            )
+        good = len(terms) > 0 and all(isinstance(term, Term) for term in terms)
+        found = ", ".join(type(term).__name__ for term in terms) or "none"
+        require(good, "terms", "at least one qbjax.Term", found)
+        self.terms = terms
+
+
+def total(terms: tuple[Term, ...], t: ArrayLike, *shape: Any) -> Operator:
+    """Return the sum of terms at a time; `shape` as for `Term.operator`."""
+    operator = Operator({})
+    for term in terms:
+        operator = operator + term.operator(t, *shape)
+    return operator
+
+
+def _bands(matrix: ArrayLike, name: str) -> RealBands:
+    """Return the bands of a matrix by their offset; those that are seen to be zero are left out."""
+    # jnp would trace what is known under jit, and nothing could be left out.
+    numpy, array = array_module(matrix), as_array(matrix, name)
+    if array.ndim != 2 or array.shape[0] != array.shape[1] or array.size == 0:
+        found = f"of shape {array.shape}"
+        raise ArgumentError(f"Argument `{name}` must be a square matrix, but is {found}.")
+    levels = len(array)
+    bands = {}
+    for k in range(1 - levels, levels):
+        diagonal = numpy.diagonal(array, -k)
+        bands[k] = numpy.pad(diagonal, (k, 0) if k > 0 else (0, -k))
+    split = _split(bands)
+    return {
+        key: jnp.asarray(band, dtype=float)
+        for key, band in split.items()
+        if not is_concrete(band) or np.any(np.asarray(band))
+    }
+
+
+def _split(bands: dict[int, Any]) -> RealBands:
+    """Tell real and imaginary parts apart."""
+    split = {}
+    for k, band in bands.items():
+        split[k, 0] = band.real
+        if jnp.iscomplexobj(band):
+            split[k, 1] = band.imag
+    return split

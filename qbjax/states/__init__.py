@@ -1,0 +1,1 @@
+"""What is accepted as a state, and what a state is worth."""

@@ -1,0 +1,264 @@
+"""The one door for states: from every form in which one may come to a density matrix."""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from qbjax.common.checks import array_module, as_array, blank, is_concrete, refusal, require
+from qbjax.model.chargers import Charger
+from qbjax.states.qobj import from_qobj, is_qobj
+
+
+class Start(NamedTuple):
+    """A start of a charger and its battery.
+
+    Attributes
+    ----------
+    rho
+        The density matrix, shape (d_c, L, d_c, L).
+    refused
+        Whether JAX is tracing something that is no start: False, or an array of shape ().
+    real
+        Whether it is a battery without phases beside a charger in its ground state, as its form and
+        its type say.
+    """
+
+    rho: jax.Array
+    refused: Any
+    real: bool
+
+
+def as_start(rho0: Any, levels: int, N: ArrayLike, charger: Charger) -> Start:
+    """Return a start, in whichever form, as a density matrix of charger (x) battery of trace 1.
+
+    Parameters
+    ----------
+    rho0
+        A ket (d_c, L) or a density matrix (d_c, L, d_c, L) of charger (x) battery; a ket (L,) or a
+        density matrix (L, L) of a battery beside a charger in its ground state; or a Qobj of
+        these.
+    levels
+        Number L of ladder levels of the model, N_max + 1.
+    N
+        Number of qubits, or several: no level above the smallest may be occupied.
+    charger
+        The charger, of d_c levels.
+
+    Raises
+    ------
+    ArgumentError
+        Where the shape is none of these, an array is valid in two of these forms, it is no state,
+        or a level above N is occupied.
+    """
+    shape = (charger.levels, levels)
+    values = from_qobj(rho0, "rho0", charger, levels - 1) if is_qobj(rho0) else rho0
+    array, tolerance = _in_working_precision(values, "rho0")
+    forms = ((levels,), shape, (levels, levels), 2 * shape)
+    listed = f"of shape {', '.join(map(str, forms[:-1]))} or {forms[-1]}"
+    require(array.shape in forms, "rho0", listed, f"of shape {array.shape}")
+    unclear = array.shape == shape == (levels, levels)
+    battery = array.shape in (forms[0], forms[2]) and not unclear
+    if unclear:
+        rho, refused = _ket_or_battery(array, tolerance)
+    elif array.shape in (shape, (levels,)):
+        rho, refused = _projector(array), _demand(_ket_checks(array, tolerance), "rho0")
+    else:
+        rho = array.reshape(2 * (math.isqrt(array.size),))
+        rho, refused = _of_trace_one(rho), _demand(_matrix_checks(rho, tolerance), "rho0")
+    if battery:
+        rho = _beside_ground(rho, charger.levels)
+    rho = rho.reshape(2 * shape)
+    module = array_module(array, N)
+    above = module.arange(levels) > module.min(module.asarray(N))
+    stray = module.max(module.abs(rho) * above[:, None, None])
+    text = _text("{:.6g} there", stray)
+    refused |= refusal(stray == 0, "rho0", "empty above the level N", text)
+    return Start(jnp.asarray(rho), refused, battery and not jnp.iscomplexobj(array))
+
+
+def _ket_or_battery(array: Any, tolerance: float) -> tuple[Any, Any]:
+    """Read an array that may be a ket of both or a matrix of the battery, by its shape."""
+    levels = len(array)
+    shape = f"({levels}, {levels})"
+    ket, matrix = (_all(checks(array, tolerance)) for checks in (_ket_checks, _matrix_checks))
+    readings = f"a ket {shape} of charger and battery", f"a density matrix {shape} of the battery"
+    refused = refusal(ket | matrix, "rho0", " or ".join(readings), "neither")
+    both = f"both {' and '.join(readings)}: give the density matrix {4 * (levels,)} of both"
+    refused |= refusal(~(ket & matrix), "rho0", "of one meaning", both)
+    of_battery = _beside_ground(_of_trace_one(array), levels)
+    return array_module(array).where(matrix, of_battery, _projector(array)), refused
+
+
+def as_state(rho: Any, name: str) -> jax.Array:
+    """Return states as density matrices of trace 1 in the precision that is worked in.
+
+    Where JAX is tracing what turns out to be no state, its elements are NaN.
+
+    Parameters
+    ----------
+    rho
+        A density matrix or a batch of them, shape (..., d, d) with d >= 2, a ket (d,), or a Qobj of
+        either (of a charger and a battery: the charger is read as a qubit or a spin).
+    name
+        The name of the argument in the message.
+
+    Raises
+    ------
+    ArgumentError
+        Where the shape is none of these (traced arrays, too: shapes are known), or the matrix is
+        not Hermitian, of a trace other than 1, or has a negative eigenvalue. The tolerance is the
+        square root of the machine epsilon, 1.5e-8 in double precision, or 8 epsilon of the type of
+        the argument where that is less precise.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from qbjax.states.density_matrix import as_state
+    >>> as_state(np.diag([0.75, 0.22]), "rho_B")
+    Traceback (most recent call last):
+        ...
+    qbjax.ArgumentError: Argument `rho_B` must be a state of trace 1, but is of trace 0.97.
+    """
+    if is_qobj(rho):
+        rho = from_qobj(rho, name)
+        rho = rho.reshape(2 * (math.isqrt(rho.size),)) if rho.ndim == 4 else rho
+    array, tolerance = _in_working_precision(rho, name)
+    if array.ndim == 1:
+        require(array.size >= 2, name, "a state of at least two levels", f"of shape {array.shape}")
+        refused = _demand(_ket_checks(array, tolerance), name)
+        return blank(refused, jnp.asarray(_projector(array)))
+    shape = array.shape
+    square = len(shape) >= 2 and shape[-1] == shape[-2] >= 2
+    require(square, name, "a square matrix of at least two levels", f"of shape {shape}")
+    refused = _demand(_matrix_checks(array, tolerance), name) if array.size else False
+    return blank(refused, jnp.asarray(_of_trace_one(array)))
+
+
+def as_battery(rho_B: Any) -> jax.Array:
+    """Return battery states as `as_state` does, also those of a charger and a battery.
+
+    Parameters
+    ----------
+    rho_B
+        Besides what `as_state` takes: with d_c levels of a charger other than the L of the battery,
+        a ket (d_c, L) or density matrices (..., d_c, L, d_c, L); or a Qobj of both. The charger is
+        traced out.
+    """
+    if is_qobj(rho_B):
+        joint = len(rho_B.dims[0]) == 2
+        rho_B = from_qobj(rho_B, "rho_B")
+        return as_state(_without_charger(rho_B) if joint else rho_B, "rho_B")
+    array = as_array(rho_B, "rho_B")
+    shape = array.shape
+    if array.ndim == 2 and shape[0] != shape[1]:
+        return _without_charger(as_state(array.ravel(), "rho_B").reshape(2 * shape))
+    if array.ndim >= 4 and shape[-4:-2] == shape[-2:] and shape[-1] != shape[-2]:
+        array = _without_charger(array)
+    return as_state(array, "rho_B")
+
+
+def _without_charger(rho: Any) -> Any:
+    """Return the battery's part of states (..., d_c, L, d_c, L)."""
+    return array_module(rho).einsum("...ambm->...ab", rho.swapaxes(-1, -2).swapaxes(-3, -4))
+
+
+def _beside_ground(battery: Any, charger_levels: int) -> Any:
+    """Return a battery's matrix (L, L) as one of both, (d_c L, d_c L), the charger empty."""
+    return array_module(battery).pad(battery, (0, (charger_levels - 1) * len(battery)))
+
+
+def _projector(ket: Any) -> Any:
+    """Return the density matrix (d, d) of a ket of d numbers, of trace 1."""
+    ket = ket.ravel()
+    return _of_trace_one(ket[:, None] * ket.conj())
+
+
+def _of_trace_one(rho: Any) -> Any:
+    """Return matrices over their traces; derivatives do not see the division."""
+    module = array_module(rho)
+    trace = module.trace(rho, axis1=-2, axis2=-1).real
+    trace = jax.lax.stop_gradient(trace) if module is jnp else trace
+    return rho / module.where(trace == 0, 1.0, trace)[..., None, None]
+
+
+def _in_working_precision(values: Any, name: str) -> tuple[Any, float]:
+    """Return an array in the precision that is worked in, and the tolerance of its checks."""
+    array = as_array(values, name)
+    working, kind = jnp.result_type(float), complex if jnp.iscomplexobj(array) else float
+    coarse = array.dtype if jnp.issubdtype(array.dtype, jnp.inexact) else working
+    tolerance = max(float(jnp.finfo(working).eps) ** 0.5, 8 * float(jnp.finfo(coarse).eps))
+    return array.astype(jnp.result_type(kind)), tolerance
+
+
+# What must hold, what that is called, and what is there instead.
+_Checks = list[tuple[Any, str, str]]
+
+
+def _ket_checks(ket: Any, tolerance: float) -> _Checks:
+    """Return what must hold for a ket of d numbers."""
+    module = array_module(ket)
+    norm = module.sum(module.abs(ket) ** 2)
+    unit = module.abs(norm - 1) <= tolerance
+    return [(unit, "a state of trace 1", _text("of trace {:.9g}", norm))]
+
+
+def _matrix_checks(rho: Any, tolerance: float) -> _Checks:
+    """Return what must hold for density matrices (..., d, d); conditions of shape (...)."""
+    module = array_module(rho)
+    if module is jnp:
+        rho = jax.lax.stop_gradient(rho)
+    skew = module.max(module.abs(rho - _adjoint(rho)), axis=(-2, -1))
+    trace = module.trace(rho, axis1=-2, axis2=-1).real
+    lowest = _negative_eigenvalue(rho, tolerance)
+    signed = "a state without negative eigenvalues"
+    return [
+        (skew <= tolerance, "Hermitian", _text("off by {:.6g}", skew)),
+        (abs(trace - 1) <= tolerance, "a state of trace 1", _text("of trace {:.9g}", trace, 1.0)),
+        (lowest >= 0, signed, _text("one with the eigenvalue {:.6g}", lowest)),
+    ]
+
+
+def _demand(checks: _Checks, name: str) -> Any:
+    """Raise where a check is known to fail; return whether one does where JAX is tracing."""
+    refused: Any = False
+    for condition, requirement, shown in checks:
+        refused |= refusal(condition, name, requirement, shown)
+    return refused
+
+
+def _all(checks: _Checks) -> Any:
+    """Return whether all checks of one state hold."""
+    return math.prod((condition for condition, *_ in checks), start=True)
+
+
+def _text(form: str, numbers: Any, expected: float = 0.0) -> str:
+    """Return a text with the number that is furthest from what is expected, unless it is traced."""
+    if not is_concrete(numbers):
+        return "a traced value"
+    flat = np.ravel(numbers)
+    return form.format(flat[np.argmax(np.abs(flat - expected))])
+
+
+def _negative_eigenvalue(rho: Any, tolerance: float) -> Any:
+    """Return the lowest eigenvalue of a batch where one is below -tolerance, else 0.
+
+    Where JAX is tracing: -1 for each matrix that has one.
+    """
+    shifted = rho + tolerance * np.eye(rho.shape[-1])
+    if not is_concrete(rho):
+        return -1.0 * ~jnp.isfinite(jnp.linalg.cholesky(shifted)).all((-2, -1))
+    try:
+        # Several times cheaper than the eigenvalues, which only the message needs.
+        np.linalg.cholesky(shifted)
+    except np.linalg.LinAlgError:
+        finite = np.where(np.isfinite(rho), rho, 0.0)
+        return np.minimum(np.min(np.linalg.eigvalsh(finite)), -tolerance)
+    return np.zeros(())
+
+
+def _adjoint(matrix: jax.Array) -> jax.Array:
+    return matrix.conj().swapaxes(-1, -2)

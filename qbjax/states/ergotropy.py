@@ -1,0 +1,391 @@
+r"""Energy, ergotropy and capacity of a battery state.
+
+States are plain arrays in the Dicke ladder |n>, n = 0 ... N excitations of energy n omega_B; every
+function takes leading batch axes and works under `jax.jit`, `jax.vmap` and `jax.grad`.
+
+What a unitary can extract depends on where it may act, and `space` says where:
+
+- "full" (the choice of the paper): all 2^N states of the qubits. Their levels are 0 (once), omega_B
+  (N times), ..., N omega_B (once). A ladder state has at most N + 1 nonzero eigenvalues eta_0 >=
+  eta_1 >= ..., so sorting them onto the lowest levels fills the ground state and at most the first
+  excited manifold: the passive energy is omega_B (1 - eta_0).
+- "symmetric": unitaries confined to the ladder, with one state on each of 0, omega_B, 2 omega_B,
+  ...: the passive energy is omega_B sum_k k eta_k, never smaller.
+
+States padded with empty levels above N are taken as they are: their zero eigenvalues change neither
+passive energy. Eigenvalues are differentiable once everywhere; where they coincide, the derivative
+depends on the basis the eigensolver picked.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from qbjax.basis.ladder import level_numbers
+from qbjax.common import linalg
+from qbjax.common.checks import as_array, blank, refusal, require_choice
+from qbjax.states.density_matrix import as_battery
+
+_SPACES = ("full", "symmetric")
+
+
+def energy(rho_B: ArrayLike, omega_B: ArrayLike = 1.0) -> jax.Array:
+    """Return the energy of the battery, Eq. (4): omega_B times its mean number of excitations.
+
+    Parameters
+    ----------
+    rho_B
+        Battery state in the Dicke ladder, shape (..., N + 1, N + 1), or in another form that
+        `qbjax.states.density_matrix.as_battery` takes.
+    omega_B
+        Frequency of the battery qubits, positive; broadcasts over the batch.
+
+    Returns
+    -------
+    Energy in the unit of omega_B, shape (...).
+
+    Raises
+    ------
+    ArgumentError
+        Where rho_B is no state or omega_B not positive (NaN where JAX is tracing them).
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from qbjax.states.ergotropy import energy
+    >>> print(energy(jnp.diag(jnp.array([0.5, 0.0, 0.5])), omega_B=2.0))
+    2.0
+    """
+    return battery_frequency(omega_B) * _excitations(as_battery(rho_B))
+
+
+def passive_state(rho_B: ArrayLike) -> jax.Array:
+    """Return the passive state, Eq. (A3): the eigenvalues in descending order on the diagonal.
+
+    The matrix is the same for both spaces; what differs is where it lives. For "symmetric", entry n
+    sits on the Dicke level n. For "full", entry 0 sits on the ground state and entry n > 0 on the
+    n-th state of the first excited manifold, so its energy is `passive_energy` and not `energy` of
+    this matrix.
+
+    Parameters
+    ----------
+    rho_B
+        Battery state in the Dicke ladder, shape (..., N + 1, N + 1), or in another form that
+        `qbjax.states.density_matrix.as_battery` takes.
+
+    Returns
+    -------
+    Real diagonal matrices, shape (..., N + 1, N + 1).
+
+    Raises
+    ------
+    ArgumentError
+        Where rho_B is no state (NaN where JAX is tracing them).
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from qbjax.states.ergotropy import passive_state
+    >>> print(passive_state(jnp.diag(jnp.array([0.25, 0.0, 0.75]))))
+    [[0.75 0.   0.  ]
+     [0.   0.25 0.  ]
+     [0.   0.   0.  ]]
+    """
+    eta = _spectrum(as_battery(rho_B))
+    return eta[..., None] * jnp.eye(eta.shape[-1], dtype=eta.dtype)
+
+
+def passive_energy(rho_B: ArrayLike, omega_B: ArrayLike = 1.0, space: str = "full") -> jax.Array:
+    """Return the energy of the passive state, Eq. (A4): what no unitary can extract.
+
+    Parameters
+    ----------
+    rho_B
+        Battery state in the Dicke ladder, shape (..., N + 1, N + 1), or in another form that
+        `qbjax.states.density_matrix.as_battery` takes.
+    omega_B
+        Frequency of the battery qubits, positive; broadcasts over the batch.
+    space
+        Where the unitaries act: "full" (2^N states) or "symmetric" (the ladder).
+
+    Returns
+    -------
+    Energy in the unit of omega_B, shape (...).
+
+    Raises
+    ------
+    ArgumentError
+        Where rho_B is no state or omega_B not positive (NaN where JAX is tracing them), or where
+        space is neither choice.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from qbjax.states.ergotropy import passive_energy
+    >>> mixed = jnp.eye(4) / 4
+    >>> print(passive_energy(mixed), passive_energy(mixed, space="symmetric"))
+    0.75 1.5
+    """
+    require_choice(space, "space", _SPACES)
+    return battery_frequency(omega_B) * _lowest_energy(_spectrum(as_battery(rho_B)), space)
+
+
+def ergotropy(rho_B: ArrayLike, omega_B: ArrayLike = 1.0, space: str = "full") -> jax.Array:
+    """Return the ergotropy, Eq. (5): the largest energy that a unitary extracts.
+
+    Parameters
+    ----------
+    rho_B
+        Battery state in the Dicke ladder, shape (..., N + 1, N + 1), or in another form that
+        `qbjax.states.density_matrix.as_battery` takes.
+    omega_B
+        Frequency of the battery qubits, positive; broadcasts over the batch.
+    space
+        Where the unitaries act: "full" (2^N states) or "symmetric" (the ladder).
+
+    Returns
+    -------
+    Ergotropy in the unit of omega_B, shape (...).
+
+    Raises
+    ------
+    ArgumentError
+        Where rho_B is no state or omega_B not positive (NaN where JAX is tracing them), or where
+        space is neither choice.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from qbjax.states.ergotropy import ergotropy
+    >>> mixed = jnp.eye(4) / 4
+    >>> print(ergotropy(mixed), ergotropy(mixed, space="symmetric"))
+    0.75 0.0
+    """
+    require_choice(space, "space", _SPACES)
+    rho_B = as_battery(rho_B)
+    return battery_frequency(omega_B) * extractable(rho_B, space)
+
+
+def extractable(rho_B: jax.Array, space: str = "full") -> jax.Array:
+    """Return the ergotropy in units of omega_B of a matrix that is not checked."""
+    return _excitations(rho_B) - _lowest_energy(_spectrum(rho_B), space)
+
+
+def passive_excitations(trace: jax.Array, largest: jax.Array) -> jax.Array:
+    """Return the energy of the passive state over omega_B, from the largest eigenvalue.
+
+    One state of the ladder's N + 1 fills the ground state, and the others the N next to it.
+    """
+    return trace - largest
+
+
+def ergotropy_ratio(rho_B: ArrayLike, space: str = "full") -> jax.Array:
+    """Return ergotropy over energy, the quality of charging in Fig. 3 and Eq. (7).
+
+    Parameters
+    ----------
+    rho_B
+        Battery state in the Dicke ladder, shape (..., N + 1, N + 1), or in another form that
+        `qbjax.states.density_matrix.as_battery` takes.
+    space
+        Where the unitaries act: "full" (2^N states) or "symmetric" (the ladder).
+
+    Returns
+    -------
+    Number between 0 and 1, shape (...). For the empty battery, where neither the ratio nor its
+    derivative exists, both are 0; so they are for energies that round-off alone makes nonzero.
+
+    Raises
+    ------
+    ArgumentError
+        Where rho_B is no state (NaN where JAX is tracing them), or space neither choice.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from qbjax.states.ergotropy import ergotropy_ratio
+    >>> print(ergotropy_ratio(jnp.eye(4) / 4), ergotropy_ratio(jnp.diag(jnp.array([1.0, 0.0]))))
+    0.5 0.0
+    """
+    require_choice(space, "space", _SPACES)
+    rho_B = as_battery(rho_B)
+    stored = _excitations(rho_B)
+    extracted = extractable(rho_B, space)
+    # Both numbers carry errors of this size; below it their quotient is noise.
+    charged = stored > rho_B.shape[-1] * jnp.finfo(rho_B.dtype).eps
+    return jnp.where(charged, extracted / jnp.where(charged, stored, 1.0), 0.0)
+
+
+def incoherent_ergotropy(
+    rho_B: ArrayLike, omega_B: ArrayLike = 1.0, space: str = "full"
+) -> jax.Array:
+    """Return the ergotropy that is left after dephasing in the energy basis.
+
+    Each energy holds one Dicke state, so dephasing keeps the diagonal of rho_B in either space (a
+    full dephasing that also broke the superpositions inside |n> would leave less).
+
+    Parameters
+    ----------
+    rho_B
+        Battery state in the Dicke ladder, shape (..., N + 1, N + 1), or in another form that
+        `qbjax.states.density_matrix.as_battery` takes.
+    omega_B
+        Frequency of the battery qubits, positive; broadcasts over the batch.
+    space
+        Where the unitaries act: "full" (2^N states) or "symmetric" (the ladder).
+
+    Returns
+    -------
+    Ergotropy in the unit of omega_B, shape (...).
+
+    Raises
+    ------
+    ArgumentError
+        Where rho_B is no state or omega_B not positive (NaN where JAX is tracing them), or where
+        space is neither choice.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from qbjax.states.ergotropy import coherent_ergotropy, incoherent_ergotropy
+    >>> plus = jnp.full((2, 2), 0.5)
+    >>> print(incoherent_ergotropy(plus), coherent_ergotropy(plus))
+    0.0 0.5
+    """
+    require_choice(space, "space", _SPACES)
+    rho_B = as_battery(rho_B)
+    dephased = _lowest_energy(_sorted_populations(rho_B), space)
+    return battery_frequency(omega_B) * (_excitations(rho_B) - dephased)
+
+
+def coherent_ergotropy(
+    rho_B: ArrayLike, omega_B: ArrayLike = 1.0, space: str = "full"
+) -> jax.Array:
+    """Return the ergotropy that coherence between energies adds to `incoherent_ergotropy`.
+
+    Parameters
+    ----------
+    rho_B
+        Battery state in the Dicke ladder, shape (..., N + 1, N + 1), or in another form that
+        `qbjax.states.density_matrix.as_battery` takes.
+    omega_B
+        Frequency of the battery qubits, positive; broadcasts over the batch.
+    space
+        Where the unitaries act: "full" (2^N states) or "symmetric" (the ladder).
+
+    Returns
+    -------
+    Ergotropy in the unit of omega_B, not negative, shape (...).
+
+    Raises
+    ------
+    ArgumentError
+        Where rho_B is no state or omega_B not positive (NaN where JAX is tracing them), or where
+        space is neither choice.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from qbjax.states.ergotropy import coherent_ergotropy
+    >>> print(coherent_ergotropy(jnp.diag(jnp.array([0.2, 0.3, 0.5]))))
+    0.0
+    """
+    require_choice(space, "space", _SPACES)
+    rho_B = as_battery(rho_B)
+    # The energy is common to both ergotropies: leave it out rather than let it cancel.
+    dephased = _lowest_energy(_sorted_populations(rho_B), space)
+    return battery_frequency(omega_B) * (dephased - _lowest_energy(_spectrum(rho_B), space))
+
+
+def capacity(
+    rho_B: ArrayLike,
+    omega_B: ArrayLike = 1.0,
+    space: str = "full",
+    N: ArrayLike | None = None,
+) -> jax.Array:
+    r"""Return the battery capacity: the largest minus the least energy over the unitary orbit.
+
+    The active state puts eta_0 on N omega_B and the others below: in the full space all on the
+    N-fold level (N - 1) omega_B, in the ladder one by one. With a trace of 1, capacity / omega_B is
+
+        N - 2 + 2 eta_0   (full),        sum_k (N - 2k) eta_k   (symmetric).
+
+    Parameters
+    ----------
+    rho_B
+        Battery state in the Dicke ladder, shape (..., N + 1, N + 1), or in another form that
+        `qbjax.states.density_matrix.as_battery` takes.
+    omega_B
+        Frequency of the battery qubits, positive; broadcasts over the batch.
+    space
+        Where the unitaries act: "full" (2^N states) or "symmetric" (the ladder).
+    N
+        Number of qubits where the state is padded; broadcasts over the batch. None: from the shape.
+
+    Returns
+    -------
+    Capacity in the unit of omega_B, shape (...).
+
+    Raises
+    ------
+    ArgumentError
+        Where rho_B is no state, omega_B not positive or N not between 1 and the top level (traced
+        values are not looked at), or where space is neither choice.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from qbjax.states.ergotropy import capacity
+    >>> mixed = jnp.eye(4) / 4
+    >>> print(capacity(mixed), capacity(mixed, space="symmetric"))
+    1.5 0.0
+    """
+    require_choice(space, "space", _SPACES)
+    rho_B = as_battery(rho_B)
+    eta = _spectrum(rho_B)
+    least = _lowest_energy(eta, space)
+    trace = eta.sum(-1)
+    # Turned upside down, the ladder's spectrum is the same; the full one has N levels next to top.
+    if space == "symmetric":
+        most = number_of_qubits(N, rho_B.shape[-1]) * trace - least
+    else:
+        most = (number_of_qubits(N, rho_B.shape[-1]) - 1) * trace + eta[..., 0]
+    return battery_frequency(omega_B) * (most - least)
+
+
+def battery_frequency(omega_B: ArrayLike) -> jax.Array:
+    """Return a frequency of the battery that is positive, or NaN where it is traced."""
+    # A negative frequency would turn the ladder over, and the sorted levels with it.
+    frequency = as_array(omega_B, "omega_B")
+    refused = refusal(frequency > 0, "omega_B", "positive", omega_B)
+    return blank(refused, jnp.asarray(frequency, float))
+
+
+def number_of_qubits(N: ArrayLike | None, levels: int) -> jax.Array:
+    """Return N, or the one that fills the levels; NaN where it is traced and out of range."""
+    qubits = as_array(levels - 1 if N is None else N, "N")
+    refused = refusal((qubits >= 1) & (qubits < levels), "N", f"between 1 and {levels - 1}", N)
+    return blank(refused, jnp.asarray(qubits, float))
+
+
+def _excitations(rho_B: jax.Array) -> jax.Array:
+    return _populations(rho_B) @ level_numbers(rho_B.shape[-1]).astype(rho_B.real.dtype)
+
+
+def _populations(rho_B: jax.Array) -> jax.Array:
+    return jnp.diagonal(rho_B, axis1=-2, axis2=-1).real
+
+
+def _sorted_populations(rho_B: jax.Array) -> jax.Array:
+    return jnp.sort(_populations(rho_B), axis=-1, descending=True)
+
+
+def _spectrum(rho_B: jax.Array) -> jax.Array:
+    return linalg.eigvalsh(rho_B)[..., ::-1]
+
+
+def _lowest_energy(eta: jax.Array, space: str) -> jax.Array:
+    """Return the least energy of descending eigenvalues over their unitary orbit, omega_B = 1."""
+    if space == "symmetric":
+        return eta @ level_numbers(eta.shape[-1]).astype(eta.dtype)
+    return passive_excitations(eta.sum(-1), eta[..., 0])

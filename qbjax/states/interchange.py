@@ -1,0 +1,150 @@
+"""Models, states and operators in QuTiP's form and back; QuTiP is imported when it is asked for.
+
+How QuTiP counts levels is said in `qbjax.states.qobj`.
+"""
+
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from qbjax.common.checks import is_concrete, require
+from qbjax.model.chargers import Charger, qubit
+from qbjax.model.equation import terms
+from qbjax.model.star_battery import StarBattery
+from qbjax.model.terms import total
+from qbjax.states.qobj import from_qobj, turned
+
+
+def to_qutip(
+    given: StarBattery | ArrayLike, charger: Charger | None = None, N: int | None = None
+) -> Any:
+    """Return a model, a state or an operator in QuTiP's form.
+
+    A model gives the pair (H, c_ops) that `qutip.mesolve` takes, in the model's frame and its unit
+    of frequency, with hbar = 1; each jump has the square root of its rate. What depends on time is
+    a `qutip.QobjEvo` (QuTiP does not see where a `PiecewiseConstant` changes: give it `max_step`).
+    `qutip.steadystate` takes them, too, and goes wrong where the steady state is not unique: look
+    at `SteadyState.nullity`.
+
+    Parameters
+    ----------
+    given
+        One model; or an array in the form of qbjax: a ket of the battery, shape (n,), or a matrix
+        of the battery (n, n) or of both (d_c, n, d_c, n).
+    charger
+        The charger of an array that has one; None is the qubit. A model brings its own.
+    N
+        Number of qubits where the array is padded: n = N + 1 levels are kept. None keeps all. A
+        model brings its own.
+
+    Returns
+    -------
+    (H, [c_op, ...]) for a model, of the dimensions [[d_c, N + 1], [d_c, N + 1]]; or one Qobj.
+
+    Raises
+    ------
+    ArgumentError
+        Where a model is a batch or traced, or the shape of an array is none of these.
+    ImportError
+        Where QuTiP is not installed.
+
+    Examples
+    --------
+    >>> import qbjax as qb
+    >>> model = qb.StarBattery(N=3, F=0.5)
+    >>> H, c_ops = qb.to_qutip(model)
+    >>> H.dims, len(c_ops)
+    ([[2, 4], [2, 4]], 1)
+    >>> qb.to_qutip(qb.steady_state(model).battery).dims
+    [[4], [4]]
+    """
+    if isinstance(given, StarBattery):
+        return _model(given)
+    import qutip
+
+    charger = qubit() if charger is None else charger
+    array = np.asarray(given)
+    half = array.ndim // 2 or 1
+    rows, columns = array.shape[:half], array.shape[half:]
+    good = array.ndim in (1, 2, 4) and columns in ((), rows)
+    good = good and (half < 2 or rows[0] == charger.levels)
+    wanted = f"a model, or of shape (n,), (n, n) or ({charger.levels}, n, {charger.levels}, n)"
+    require(good, "given", wanted, f"of shape {array.shape}")
+    if N is not None:
+        require(1 <= N < rows[-1], "N", f"between 1 and {rows[-1] - 1}", N)
+        ladder = {half - 1, array.ndim - 1}
+        array = array[tuple(np.s_[: N + 1] if i in ladder else np.s_[:] for i in range(array.ndim))]
+        rows, columns = array.shape[:half], array.shape[half:]
+    dims = [list(rows), list(columns or (1,))]
+    return qutip.Qobj(turned(array, charger).reshape(math.prod(rows), -1), dims=dims)
+
+
+def from_qutip(given: Any, charger: Charger | None = None, N_max: int | None = None) -> jax.Array:
+    """Return a state or an operator of QuTiP as an array in the form of qbjax.
+
+    Parameters
+    ----------
+    given
+        A Qobj of the battery, of the dimension N + 1, or of charger and battery in this order: a
+        ket or a matrix.
+    charger
+        The charger, where it has one; None is the qubit.
+    N_max
+        Padded size of the result: n = N_max + 1 levels. None: n = N + 1.
+
+    Returns
+    -------
+    What `rho0` of `evolve` and `steady_state`, the figures of merit, or `battery` of a `Term` take:
+    complex, shape (n,), (n, n) or (d_c, n, d_c, n). A ket of charger and battery becomes its
+    density matrix.
+
+    Raises
+    ------
+    ArgumentError
+        Where the dimensions are none of these, or exceed N_max + 1.
+
+    Examples
+    --------
+    >>> import qutip
+    >>> import qbjax as qb
+    >>> full = qb.from_qutip(qutip.basis(4, 0))  # all three qubits of a battery are excited
+    >>> print(full.real)
+    [0. 0. 0. 1.]
+    """
+    return jnp.asarray(from_qobj(given, "given", qubit() if charger is None else charger, N_max))
+
+
+def _model(model: StarBattery) -> tuple[Any, list[Any]]:
+    """Return the Hamiltonian and the jumps of one model."""
+    require(is_concrete(model), "given", "a model of known numbers", "one that is traced")
+    require(model.batch_shape == (), "given", "one model", f"a batch of {model.batch_shape}")
+    N, charger = int(model.N), model.charger
+    shape = (charger.levels, model.N, model.levels)
+
+    @jax.jit
+    def matrices(t: ArrayLike) -> list[jax.Array]:
+        hamiltonian, jumps = terms(model, t)
+        found = [total(hamiltonian, t, *shape)]
+        found += [total(jump.terms, t, *shape).scaled(jnp.sqrt(jump.rate)) for jump in jumps]
+        sizes = 2 * (charger.levels, model.levels)
+        return [x.dense(charger.levels, model.levels).reshape(sizes) for x in found]
+
+    # Every operator asks for the same times.
+    @functools.lru_cache(maxsize=1)
+    def operators(t: float) -> list[Any]:
+        return [to_qutip(matrix, charger, N).to("csr") for matrix in matrices(t)]
+
+    found = operators(0.0)
+    if model.depends_on_time:
+        import qutip
+
+        found = [
+            qutip.QobjEvo(lambda t, number: operators(t)[number], args={"number": number})
+            for number in range(len(found))
+        ]
+    return found[0], found[1:]

@@ -1,0 +1,98 @@
+"""Charging power: of a curve, and of a state by itself."""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from qbjax.basis.ladder import lowering_elements
+from qbjax.common.checks import as_array, require
+from qbjax.states.density_matrix import as_state
+from qbjax.states.ergotropy import battery_frequency, number_of_qubits
+from qbjax.states.qobj import from_qobj, is_qobj
+
+
+def average_power(energy: ArrayLike, t: ArrayLike) -> jax.Array:
+    """Return the average charging power E_B(t) / t, and 0 at t = 0.
+
+    Parameters
+    ----------
+    energy
+        Energy at the times t, shape (...).
+    t
+        Times, shape (...); both broadcast.
+
+    Returns
+    -------
+    Power in the unit of energy over that of time, shape (...). At t = 0 it is the limit for a
+    battery that starts empty; there its derivatives are given as 0.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from qbjax.states.power import average_power
+    >>> print(average_power(jnp.array([0.0, 3.0]), jnp.array([0.0, 2.0])))
+    [0.  1.5]
+    """
+    stored, time = jnp.asarray(energy), jnp.asarray(t)
+    started = time != 0
+    return jnp.where(started, stored / jnp.where(started, time, 1), 0.0)
+
+
+def instantaneous_power(
+    rho: ArrayLike,
+    g: ArrayLike = 1.0,
+    omega_B: ArrayLike = 1.0,
+    N: ArrayLike | None = None,
+) -> jax.Array:
+    r"""Return the charging power dE_B/dt of a charger-battery state, exactly and without a step.
+
+    Of all terms in Eqs. (1)-(2) only H_CB = (g / sqrt(N)) (sigma^+ J_- + sigma^- J_+) changes the
+    number of excitations n of the battery. From [J_-, n] = J_-,
+
+        dE_B/dt = i omega_B <[H_CB, n]> = -2 omega_B (g / sqrt(N)) Im <sigma^+ J_->.
+
+    Dissipation on the battery itself would add to this.
+
+    Parameters
+    ----------
+    rho
+        State of the charger (|g>, |e>) and the battery, shape (..., 2, N + 1, 2, N + 1), or a Qobj
+        of both.
+    g
+        Charger-battery coupling, as in `StarBattery`; broadcasts over the batch.
+    omega_B
+        Frequency of the battery qubits, positive; broadcasts over the batch.
+    N
+        Number of qubits where the state is padded; broadcasts over the batch. None: from the shape.
+
+    Returns
+    -------
+    Power in the unit of omega_B times g, shape (...).
+
+    Raises
+    ------
+    ArgumentError
+        Where rho has another shape; where it is no state, omega_B not positive or N not between 1
+        and the top level (NaN where JAX is tracing them).
+
+    Examples
+    --------
+    The excitation of the charger flows into the battery while the phase of its coherence is -i:
+
+    >>> import numpy as np
+    >>> from qbjax.states.power import instantaneous_power
+    >>> ket = np.array([[0.0, -1j], [1.0, 0.0]])
+    >>> print(instantaneous_power(np.einsum("am,bn->ambn", ket, ket.conj()) / 2))
+    1.0
+    """
+    array = as_array(from_qobj(rho, "rho") if is_qobj(rho) else rho, "rho")
+    shape = array.shape
+    full = len(shape) >= 4 and shape[-4] == shape[-2] == 2 and shape[-3] == shape[-1]
+    require(full, "rho", "of shape (..., 2, N + 1, 2, N + 1)", f"of shape {shape}")
+    levels = shape[-1]
+    matrix = as_state(array.reshape(*shape[:-4], 2 * levels, 2 * levels), "rho")
+    qubits = number_of_qubits(N, levels)
+    # <sigma^+ J_-> = sum_n <n-1|J_-|n> <g,n|rho|e,n-1>: a subdiagonal of the block between g and e.
+    coherence = jnp.diagonal(matrix[..., 1:levels, levels:-1], axis1=-2, axis2=-1)
+    flow = jnp.sum(lowering_elements(qubits[..., None], levels)[..., 1:] * coherence, axis=-1)
+    return -2 * battery_frequency(omega_B) * g / jnp.sqrt(qubits) * jnp.imag(flow)

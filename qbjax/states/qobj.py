@@ -1,0 +1,63 @@
+"""States and operators of QuTiP as arrays: the one place that knows how QuTiP counts levels.
+
+QuTiP counts the levels of a spin from the top, `qutip.jmat`, and so of a qubit, whose
+`qutip.basis(2, 0)` is |e>; qbjax counts excitations. So the battery's axes are turned round, and
+the charger's, too, unless it is a cavity, whose levels `qutip.destroy` counts as qbjax does. The
+charger comes first in both. QuTiP itself is not needed here.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from qbjax.common.checks import require
+from qbjax.model.chargers import Charger, qubit
+
+
+def is_qobj(value: Any) -> bool:
+    """Tell whether something is an object of QuTiP: one that has dimensions and a full form."""
+    return hasattr(value, "dims") and callable(getattr(value, "full", None))
+
+
+def from_qobj(
+    qobj: Any, name: str, charger: Charger | None = None, N_max: int | None = None
+) -> np.ndarray:
+    """Return a state or an operator of QuTiP as an array, as `qbjax.from_qutip` says.
+
+    Parameters
+    ----------
+    qobj, charger, N_max
+        As for `qbjax.from_qutip`; without a charger, one of another size than a qubit is a spin.
+    name
+        The name of the argument in messages.
+    """
+    require(is_qobj(qobj), name, "a Qobj", type(qobj).__name__)
+    rows, columns = (tuple(part) for part in qobj.dims)
+    if qobj.isket:
+        columns = ()
+    forms = "a ket or a matrix of the battery, or of charger and battery"
+    battery = columns in ((), rows) and len(rows) in (1, 2)
+    require(battery, name, forms, f"of the dimensions {qobj.dims}")
+    if len(rows) == 2 and charger is not None:
+        fits = rows[0] == charger.levels
+        require(fits, name, f"of the `charger`, of {charger.levels} levels", f"of one of {rows[0]}")
+    if qobj.isket and len(rows) == 2:
+        qobj, columns = qobj.proj(), rows
+    array = turned(qobj.full().reshape(rows + columns), charger or qubit())
+    if N_max is not None:
+        require(
+            rows[-1] - 1 <= N_max,
+            name,
+            f"of at most `N_max` + 1 = {N_max + 1} levels",
+            f"of {rows[-1]}",
+        )
+        ladder = {len(rows) - 1, array.ndim - 1}
+        free = N_max + 1 - rows[-1]
+        array = np.pad(array, [(0, free * (i in ladder)) for i in range(array.ndim)])
+    return array
+
+
+def turned(array: np.ndarray, charger: Charger) -> np.ndarray:
+    """Return an array with the levels counted as the other side does."""
+    same = {0, 2} if array.ndim == 4 and charger.name == "cavity" else set()
+    return np.flip(array, tuple(axis for axis in range(array.ndim) if axis not in same))

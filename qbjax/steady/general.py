@@ -1,0 +1,100 @@
+"""What "direct" and "iterative" share: any generator, and the evidence for its stationary state."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from qbjax.common import linalg
+from qbjax.common.checks import Status
+from qbjax.generator import stored_states
+from qbjax.generator.lindblad import Generator, generator
+from qbjax.generator.stored_states import CUT
+from qbjax.model.chargers import qubit
+from qbjax.model.star_battery import StarBattery
+from qbjax.steady import exact, nullspace
+from qbjax.steady.method import Method
+from qbjax.steady.result import Solution
+from qbjax.steady.stationary import Stationary
+
+
+class Outcome(NamedTuple):
+    """A stationary state, whether the start may reach another one, and the iterations."""
+
+    stationary: Stationary
+    is_ambiguous: jax.Array
+    iterations: jax.Array | None
+
+
+class General(Method):
+    """A method for any generator, from a stored state."""
+
+    needs_tolerance = True
+
+    def start(self, model: StarBattery, rho0: Any) -> tuple[jax.Array, Any]:
+        """Return the start as a stored state."""
+        return stored_states.stored_start(model, rho0)
+
+    def outcome(
+        self, model: StarBattery, generator: Generator, start: jax.Array, tolerance: jax.Array
+    ) -> Outcome:
+        """Return the stationary state of one model."""
+        raise NotImplementedError
+
+    def solve(self, model: StarBattery, start: Any, tolerance: jax.Array) -> Solution:
+        """Return the stationary state of one model with the evidence."""
+        made = generator(model)
+        stationary, ambiguous, iterations = self.outcome(model, made, start, tolerance)
+        nullity, error = nullspace.nullity(model), stationary.error
+        status = nullspace.existence(model)
+        status = jnp.where((status == Status.OK) & ambiguous, Status.NOT_UNIQUE, status)
+        told_apart = nullspace.promises_one(model) and iterations is not None
+        if model.charger == qubit() and not (told_apart or nullspace.has_own_terms(model)):
+            # With several stationary states rates may be too slow for any solver but the exact one.
+            given = jax.lax.stop_gradient((model, stored_states.restore(made, start)))
+            off = stored_states.restore(made, stationary.stored) - exact.solution(*given).rho
+            error = jnp.where(nullity > 1, jnp.linalg.norm(off), error)
+        return judged(
+            model,
+            made,
+            stationary.stored,
+            tolerance,
+            status=status,
+            nullity=nullity,
+            log_relaxation_time=jnp.log(stationary.relaxation_time),
+            error_estimate=jax.lax.stop_gradient(error),
+            iterations=iterations,
+        )
+
+
+def judged(
+    model: StarBattery,
+    generator: Generator,
+    stored: jax.Array,
+    tolerance: jax.Array,
+    *,
+    status: jax.Array,
+    error_estimate: jax.Array,
+    **evidence: Any,
+) -> Solution:
+    """Return a stored state of one model as a solution, with its status."""
+    battery = stored_states.battery(generator, stored)
+    eigenvalues = linalg.eigvalsh(battery)
+    levels = stored_states.populations(generator, stored)
+    truncated = model.charger.truncated
+    # Written so that NaN counts as not converged.
+    is_state = (error_estimate <= tolerance) & (eigenvalues[0] >= -tolerance)
+    status = jnp.where((status == Status.OK) & ~is_state, Status.NOT_CONVERGED, status)
+    overflown = truncated & (stored_states.spilled(generator, levels) > CUT)
+    status = jnp.where((status == Status.OK) & overflown, Status.CUT_TOO_LOW, status)
+    return Solution(
+        rho=stored_states.restore(generator, stored),
+        battery=battery,
+        largest=eigenvalues[-1],
+        smallest=eigenvalues[0],
+        residual=jnp.max(jnp.abs(generator(stored))) / jnp.max(jnp.abs(stored)),
+        top_population=jnp.sum(levels[-1]) if truncated else None,
+        status=status,
+        error_estimate=error_estimate,
+        **evidence,
+    )

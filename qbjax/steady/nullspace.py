@@ -1,0 +1,89 @@
+"""What is stationary under a model, told from its structure and its values.
+
+It is never told by counting small singular values: the slowest rates are as small.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from qbjax.common.checks import Status
+from qbjax.model.parameters import LOSSES, NOT_NEGATIVE
+from qbjax.model.star_battery import StarBattery
+
+
+def promises_one(model: StarBattery) -> bool:
+    """Tell whether the structure has a term that, unless it is zero, leaves one stationary state.
+
+    Nothing is known of terms of the user's own.
+    """
+    return any(getattr(model, name) is not None for name in (*LOSSES, "omega_d"))
+
+
+def has_own_terms(model: StarBattery) -> bool:
+    """Tell whether the user added terms."""
+    return bool(model.jumps) or bool(model.hamiltonian)
+
+
+def existence(model: StarBattery) -> jax.Array:
+    """Return the status that says whether the start relaxes: not without dissipation.
+
+    A negative rate, which only a traced one can be, counts as `NOT_CONVERGED`.
+    """
+    own_rates = [jump.rate for jump in model.jumps]
+    jumping = _present(*own_rates)
+    own = jumping | bool(model.hamiltonian)
+    battery = _present(model.Gamma_down, model.Gamma_up)
+    charger = _present(model.gamma_C, model.kappa)
+    damped = charger | battery | _present(model.Gamma_z) | jumping
+    status = jnp.where(damped, Status.OK, Status.NO_DEPHASING)
+    leaking = battery | _present(model.kappa) | own
+    status = jnp.where((model.F == 0) & ~leaking, Status.NO_DRIVE, status)
+    # Apart from the battery, a charger that is driven settles by its own damping only.
+    apart = (model.g == 0) & ~own & ~(battery & (charger | (model.F == 0)))
+    status = jnp.where(apart, Status.NO_COUPLING, status)
+    # What is traced was not refused at the door.
+    named = [getattr(model, name) for name in sorted(NOT_NEGATIVE)]
+    negative = [rate < 0 for rate in (*named, *own_rates) if rate is not None]
+    return jnp.where(jnp.any(jnp.stack(negative)), Status.NOT_CONVERGED, status)
+
+
+def nullity(model: StarBattery) -> jax.Array:
+    """Return dim ker L where structure and values tell it, else 0.
+
+    It is 1 with losses or a detuned or dephased battery that drive and coupling reach, and that of
+    `nullity_on_resonance` where the values leave a qubit's dephasing alone. It is not known of a
+    model that depends on time or has terms of the user's own.
+    """
+    if has_own_terms(model) or model.depends_on_time:
+        return jnp.zeros((), int)
+    leaking = _present(model.kappa, model.Gamma_down, model.Gamma_up)
+    detuned = _present(model.Delta_B)
+    dephased = _present(model.Gamma_z)
+    mixing = (dephased | (detuned & (model.gamma_C != 0))) & (model.F != 0)
+    unique = (leaking | mixing) & (model.g != 0)
+    known = ~(leaking | detuned | dephased) & (model.charger.levels == 2)
+    return jnp.where(unique, 1, jnp.where(known, nullity_on_resonance(model), 0))
+
+
+def nullity_on_resonance(model: StarBattery) -> jax.Array:
+    """Return the dimension of the commutant of H and |e><e| on battery resonance; 0 if not known.
+
+    Without dephasing it is that of H alone, whose 2N + 2 levels are distinct where F g != 0.
+    """
+    N = model.N
+    without_drive = 2 * N + 2 - N % 2
+    without_coupling = (N + 1) ** 2 * jnp.where(model.F == 0, 2, 1)
+    dimension = jnp.where(model.F == 0, without_drive, N + 1)
+    dimension = jnp.where(model.g == 0, without_coupling, dimension)
+    undamped = jnp.where((model.F == 0) | (model.g == 0), 0, 2 * N + 2)
+    return jnp.where(model.gamma_C == 0, undamped, dimension)
+
+
+def _present(*rates: Any) -> jax.Array:
+    """Tell whether one of the rates is there and not zero."""
+    found = jnp.asarray(False)
+    for rate in rates:
+        found = found | (jnp.asarray(False) if rate is None else rate != 0)
+    return found

@@ -1,0 +1,140 @@
+"""A steady state as it is returned: what a method found, with figures of merit and the evidence."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from qbjax.basis import ladder
+from qbjax.model.star_battery import StarBattery
+from qbjax.states.ergotropy import passive_excitations
+
+
+class SteadyState(eqx.Module):
+    """The state that charging settles in, its figures of merit, and the evidence.
+
+    Shapes are those of one model, with L = N_max + 1 and d_c levels of the charger; a batch of
+    models puts its axes in front.
+
+    Attributes
+    ----------
+    rho
+        Charger (x) battery state, shape (d_c, L, d_c, L). The exact one is real for every start.
+    battery, populations
+        Reduced battery state (L, L) in the Dicke ladder, and its diagonal (L,).
+    energy, ergotropy, ratio
+        Eqs. (4) and (5) over the full 2^N space, in the unit of omega_B, and ergotropy/energy.
+    residual
+        The largest element of L rho over that of rho.
+    smallest_eigenvalue
+        The smallest eigenvalue of the battery state.
+    nullity
+        Dimension of the null space of the Liouvillian, from its structure: above 1 the state
+        depends on the start. 0 where it is not known.
+    relaxation_time, log_relaxation_time
+        Exact: 1 / (slowest nonzero rate of the sectors that the start occupies) in the inverse unit
+        of g, and its natural logarithm, which stays finite where the time overflows. The empty
+        battery occupies every sector; of a `rho0`, what is below 1e-13 does not count. NaN where
+        the rate hangs on splittings of singular values that rounding has lost. Direct and
+        iterative: a lower bound of the norm of L^-1 on what decays, by inverse iteration, close to
+        1 / (slowest rate); in comparisons direct was within a factor of 2 mostly, iterative short
+        by up to 5; infinite where none was found. NaN for the state at a stated time.
+    error_estimate
+        The Hilbert-Schmidt norm of L rho times the relaxation time, or how far the state moves in
+        longer pseudo-time; with several stationary states of a qubit's dephasing alone, the
+        distance from the exact solution. None for the exact solution.
+    iterations
+        Steps of the iterative solver; None for the others.
+    top_population
+        Where the charger is a cut ladder: the population of its topmost level; else None.
+    status
+        A `Status`; unless it is `Status.OK` there is no steady state that can be trusted and the
+        numbers of the exact solution are NaN. `NOT_CONVERGED`: the error estimate exceeds the
+        tolerance, or the battery has an eigenvalue below minus that. `NOT_UNIQUE`: see there.
+        `CUT_TOO_LOW`: the topmost level of a cut charger holds more than 1e-6 that something
+        would lead further up. `OUT_OF_RANGE`: the host would have refused what JAX is tracing.
+    method, why
+        The method that was used and the reason for the choice.
+
+    Examples
+    --------
+    >>> import qbjax as qb
+    >>> ss = qb.steady_state(qb.StarBattery(N=2, F=0.5))
+    >>> print(ss.populations.round(4), ss.rho.shape, ss.residual < 1e-15)
+    [0.3919 0.2162 0.3919] (2, 3, 2, 3) True
+    """
+
+    rho: jax.Array
+    battery: jax.Array
+    populations: jax.Array
+    energy: jax.Array
+    ergotropy: jax.Array
+    ratio: jax.Array
+    residual: jax.Array
+    smallest_eigenvalue: jax.Array
+    nullity: jax.Array
+    relaxation_time: jax.Array
+    log_relaxation_time: jax.Array
+    error_estimate: jax.Array | None
+    iterations: jax.Array | None
+    top_population: jax.Array | None
+    status: jax.Array
+    method: str = eqx.field(static=True)
+    why: str = eqx.field(static=True)
+
+
+class Solution(eqx.Module):
+    """What a method returns: the state of one model, and the evidence for it.
+
+    Attributes
+    ----------
+    rho, battery
+        The state (d_c, L, d_c, L), and that of the battery, (L, L).
+    largest, smallest
+        The extreme eigenvalues of the battery state.
+    top_population
+        See `SteadyState`.
+    residual, nullity, error_estimate, iterations, status
+        The same.
+    log_relaxation_time
+        The natural logarithm of the relaxation time.
+    """
+
+    rho: jax.Array
+    battery: jax.Array
+    largest: jax.Array
+    smallest: jax.Array
+    residual: jax.Array
+    nullity: jax.Array
+    log_relaxation_time: jax.Array
+    status: jax.Array
+    error_estimate: jax.Array | None = None
+    iterations: jax.Array | None = None
+    top_population: jax.Array | None = None
+
+
+def completed(model: StarBattery, solution: Solution, method: str, why: str) -> SteadyState:
+    """Return the solution of one model with its figures of merit."""
+    populations = jnp.diagonal(solution.battery).real
+    excitations = ladder.level_numbers(model.levels) @ populations
+    energy = model.omega_B * excitations
+    passive = passive_excitations(jnp.sum(populations), solution.largest)
+    ergotropy = energy - model.omega_B * passive
+    return SteadyState(
+        rho=solution.rho,
+        battery=solution.battery,
+        populations=populations,
+        energy=energy,
+        ergotropy=ergotropy,
+        ratio=ergotropy / energy,
+        residual=solution.residual,
+        smallest_eigenvalue=solution.smallest,
+        nullity=solution.nullity,
+        relaxation_time=jnp.exp(solution.log_relaxation_time),
+        log_relaxation_time=solution.log_relaxation_time,
+        error_estimate=solution.error_estimate,
+        iterations=solution.iterations,
+        top_population=solution.top_population,
+        status=solution.status,
+        method=method,
+        why=why,
+    )

@@ -1,0 +1,217 @@
+"""Steady states: the verb, and the choice of a method."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from qbjax.common.checks import (
+    ArgumentError,
+    array_module,
+    as_number,
+    raise_unless_ok,
+    refusal,
+    refuse,
+    require,
+    require_choice,
+    require_known,
+)
+from qbjax.evolution.evolve import evolve
+from qbjax.evolution.trajectory import Trajectory
+from qbjax.exact.applies import without_idle_drive
+from qbjax.generator import stored_states
+from qbjax.generator.lindblad import generator
+from qbjax.model.batching import map_batch
+from qbjax.model.star_battery import StarBattery, out_of_range, over_batch, require_model
+from qbjax.steady import nullspace
+from qbjax.steady.direct import Direct
+from qbjax.steady.exact import Exact
+from qbjax.steady.general import judged
+from qbjax.steady.iterative import Iterative
+from qbjax.steady.method import Method
+from qbjax.steady.result import SteadyState, completed
+
+# In the order in which "auto" asks them.
+_METHODS: dict[str, Method] = {each.name: each for each in (Exact(), Direct(), Iterative())}
+METHODS = tuple(_METHODS)
+
+_ADVICE = (
+    "; see error_estimate with throw=False. Raise tolerance, choose another method, or ask for the "
+    "state at a stated time"
+)
+
+
+def steady_state(
+    model: StarBattery,
+    *,
+    rho0: ArrayLike | None = None,
+    method: str = "auto",
+    time: ArrayLike | None = None,
+    tolerance: ArrayLike = 1e-8,
+    throw: bool = True,
+) -> SteadyState:
+    r"""Return the steady state reached from a start.
+
+    With dephasing alone on battery resonance the null space of the Liouvillian has dimension N + 1
+    and the state that is reached depends on the start. The exact solution gives it as
+
+        rho = 1/2 sum_k w_k (|g,v_k><g,v_k| + |e,u_k><e,u_k|),
+        w_k = <v_k|rho_gg(0)|v_k> + <u_k|rho_ee(0)|u_k>,
+
+    independent of gamma_C and Delta_C; see `qbjax.exact.sectors` for the singular vectors u_k, v_k.
+    Other models are solved as `qbjax.steady.stationary` says, from the start where that matters.
+
+    Parameters
+    ----------
+    model
+        One model or a batch of them, not depending on time.
+    rho0
+        The start, common to the batch, in one of the forms that `qbjax.evolve` takes. None: all
+        empty.
+    method
+        "auto" decides by the structure of the model and says so in `.why`: "exact" for dephasing
+        on battery resonance alone; else "direct", elimination of blocks, for small systems (N up
+        to 18 for a qubit), and "iterative", preconditioned GMRES, for large ones.
+    time
+        Return the state at this time instead, by `qbjax.evolve` and its choice of method, with
+        reverse derivatives: the metastable plateau where the relaxation takes too long. Very late
+        times of small systems are quicker by `qbjax.evolve` and its "propagator".
+    tolerance
+        Largest error that is not flagged; see `SteadyState.status`.
+    throw
+        Raise where there is no steady state that can be trusted. Under `jax.jit` and `jax.vmap`
+        nothing is raised: look at `.status`.
+
+    Returns
+    -------
+    The state, its figures of merit and the evidence; the axes of a batch are in front.
+
+    Raises
+    ------
+    ArgumentError
+        Where an argument is out of its range, or where the method does not apply.
+    SolveError
+        Where there is no steady state to relax to (for dephasing alone: gamma_C = 0, F = 0 or
+        g = 0), or where the answer cannot be trusted.
+
+    Examples
+    --------
+    >>> import qbjax as qb
+    >>> ss = qb.steady_state(qb.StarBattery(N=8, F=0.5))
+    >>> print(ss.method, f"{ss.energy:.4f} {ss.ergotropy:.4f} {ss.nullity}")
+    exact 4.0000 3.4288 9
+
+    Collective decay of the battery:
+
+    >>> ss = qb.steady_state(qb.StarBattery(N=8, F=0.5, Gamma_down=0.01))
+    >>> print(ss.method, f"{ss.energy:.4f} {ss.ergotropy:.4f} {ss.nullity}")
+    direct 0.2581 0.2518 1
+    """
+    require_model(model)
+    model = without_idle_drive(model)
+    require_choice(method, "method", ("auto", *METHODS))
+    allowed = as_number(tolerance, "tolerance")
+    refused = refusal(allowed > 0, "tolerance", "one positive number", tolerance)
+    tolerance = jnp.asarray(allowed)
+    if time is not None:
+        require(method == "auto", "method", '"auto" where a time is stated', method)
+        result = _plateau(model, time, rho0, tolerance)
+    else:
+        result = _settled(model, rho0, method, tolerance, refused)
+    if throw:
+        raise_unless_ok(result.status, _ADVICE)
+    return result
+
+
+def choose(model: StarBattery, name: str) -> tuple[Method, str]:
+    """Return the method and the reason, from structure alone."""
+    if name != "exact" and model.depends_on_time:
+        raise ArgumentError(
+            "Argument `model` must not depend on time for a steady state, but does: use "
+            "qbjax.evolve, or `time` for the state at a stated time."
+        )
+    if name != "auto":
+        _METHODS[name].require(model)
+        return _METHODS[name], "asked for"
+    against: list[str] = []
+    for chosen in _METHODS.values():
+        why_not = chosen.refuses(model) or chosen.defers(model)
+        if why_not is None:
+            others = f"{'; '.join(against)}: " if against else ""
+            return chosen, others + chosen.reason(model)
+        against.append(why_not)
+    raise AssertionError("iteration refuses nothing")
+
+
+def _settled(
+    model: StarBattery, rho0: ArrayLike | None, method: str, tolerance: jax.Array, refused: Any
+) -> SteadyState:
+    """Return the state that a model, or each of a batch, settles in."""
+    chosen, why = choose(model, method)
+    start, stray = chosen.start(model, rho0)
+    if chosen.needs_tolerance:
+        least = 100 * float(jnp.finfo(tolerance.dtype).eps)
+        precise = f"at least {least:.2g} in {tolerance.dtype}"
+        refused |= refusal(tolerance >= least, "tolerance", precise, tolerance)
+    arguments = start, tolerance, jnp.asarray(refused | stray), chosen, why
+    if chosen.side_by_side:
+        return _side_by_side(model, *arguments)
+    return map_batch(_solve, model, *arguments, threads=True)
+
+
+@eqx.filter_jit
+def _side_by_side(model: StarBattery, *arguments: Any) -> SteadyState:
+    return over_batch(lambda one: _solve(one, *arguments), model)
+
+
+def _solve(
+    model: StarBattery,
+    start: Any,
+    tolerance: jax.Array,
+    refused: jax.Array,
+    method: Method,
+    why: str,
+) -> SteadyState:
+    """Solve one model."""
+    result = completed(model, method.solve(model, start, tolerance), method.name, why)
+    return refuse(refused | out_of_range(model), result)
+
+
+def _plateau(
+    model: StarBattery, time: ArrayLike, rho0: ArrayLike | None, tolerance: jax.Array
+) -> SteadyState:
+    """Return the state at a stated time, in the form of a steady state."""
+    moment = as_number(time, "time")
+    module = array_module(moment)
+    # Where it is traced, the twin of this check is that of the times of `evolve`.
+    later = (moment >= 0) & module.isfinite(moment)
+    require_known(later, "time", "one time, finite and not negative", time)
+    times = jnp.asarray(moment)[None]
+    rtol = jnp.maximum(1e-2 * tolerance, 100 * jnp.finfo(times.dtype).eps)
+    trajectory = evolve(model, times, rho0=rho0, save=("rho",), rtol=rtol, tolerance=tolerance)
+    return _at_time(model, trajectory, tolerance)
+
+
+@eqx.filter_jit
+def _at_time(model: StarBattery, trajectory: Trajectory, tolerance: jax.Array) -> SteadyState:
+    why = f"the state at the stated time, by the method {trajectory.method}"
+
+    def solve(one: StarBattery, path: Trajectory) -> SteadyState:
+        made = generator(one, path.ts[0])
+        solution = judged(
+            one,
+            made,
+            stored_states.store(made, jnp.asarray(path.rho)[0], 2),
+            tolerance,
+            status=path.status[0],
+            nullity=nullspace.nullity(one),
+            log_relaxation_time=jnp.asarray(jnp.nan),
+            error_estimate=path.error_estimate[0] / (one.N * one.omega_B),
+        )
+        return completed(one, solution, "time", why)
+
+    for _ in model.batch_shape:
+        solve = jax.vmap(solve)
+    return solve(model, trajectory)

@@ -1,0 +1,254 @@
+"""The command line, in-process: right input, wrong input, and what --json promises."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import qbjax as qb
+from qbjax.__main__ import main
+
+MODEL = ["--N", "2", "--F", "0.5"]
+
+
+def run_json(capsys, *argv):
+    assert main([*argv, "--json"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    return json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+def test_steady_state(capsys):
+    found = run_json(capsys, "steady-state", "--N", "8", "--F", "0.5")
+    expected = qb.steady_state(qb.StarBattery(N=8, F=0.5))
+    assert found["energy"] == pytest.approx(4.0, rel=1e-12)
+    assert found["ergotropy"] == pytest.approx(float(expected.ergotropy), rel=1e-12)
+    assert found["populations"] == pytest.approx(expected.populations.tolist(), abs=1e-12)
+    assert (found["nullity"], found["status"], found["method"]) == (9, "OK", "exact")
+
+
+def test_every_parameter_reaches_the_model(capsys):
+    options = ["--g", "2", "--omega-B", "3", "--omega-C", "3.5", "--omega-d", "3"]
+    options += ["--gamma-C", "0.4", "--method", "exact"]
+    found = run_json(capsys, "steady-state", "--N", "2", "--F", "-1e-1", *options)
+    model = qb.StarBattery(N=2, F=-0.1, g=2.0, gamma_C=0.4, omega_B=3.0, omega_C=3.5, omega_d=3.0)
+    expected = qb.steady_state(model, method="exact")
+    assert found["energy"] == pytest.approx(float(expected.energy), rel=1e-12)
+    assert found["relaxation_time"] == pytest.approx(float(expected.relaxation_time), rel=1e-10)
+
+
+LOSSES = {"kappa": 0.1, "nbar": 0.2, "Gamma_down": 0.02, "Gamma_up": 0.01, "Gamma_z": 0.03}
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Models and keywords that reach the solvers, which solve nothing."""
+    seen = []
+
+    def record(model, *times, **keywords):
+        seen.append((model, keywords))
+        raise qb.SolveError("seen")
+
+    monkeypatch.setattr(qb, "steady_state", record)
+    monkeypatch.setattr(qb, "evolve", record)
+    return seen
+
+
+def test_losses_and_detuning_reach_the_model(calls):
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in LOSSES.items()]
+    main(["steady-state", *MODEL, *options, "--omega-d", "0.9", "--method", "direct"])
+    [(model, keywords)] = calls
+    assert {name: float(getattr(model, name)) for name in LOSSES} == LOSSES
+    assert float(model.omega_d) == 0.9
+    assert keywords == {"method": "direct"}
+
+
+def test_what_is_not_given_is_left_out(calls):
+    main(["steady-state", *MODEL])
+    main(["evolve", *MODEL, "--t-end", "1"])
+    for model, keywords in calls:
+        assert all(getattr(model, name) is None for name in (*LOSSES, "omega_C", "omega_d"))
+        assert model.charger == qb.qubit()
+        assert keywords == {}
+
+
+CHARGERS = {"qubit": qb.qubit(), "cavity:3": qb.cavity(3), "spin:1.5": qb.spin(1.5)}
+
+
+@pytest.mark.parametrize(("text", "charger"), CHARGERS.items())
+def test_chargers(calls, text, charger):
+    main(["steady-state", *MODEL, "--charger", text])
+    assert calls[0][0].charger == charger
+
+
+def test_options_reach_the_solvers(calls):
+    main(["evolve", *MODEL, "--t-end", "1", "--rtol", "1e-5", "--method", "tsit5"])
+    main(["steady-state", *MODEL, "--time", "7"])
+    assert [keywords for _, keywords in calls] == [
+        {"rtol": 1e-5, "method": "tsit5"},
+        {"time": 7.0},
+    ]
+
+
+def test_cut_that_is_too_low(capsys):
+    options = ["--kappa", "1", "--charger", "cavity:3", "--times", "1,2", "--method", "dopri8"]
+    found = run_json(capsys, "evolve", "--N", "1", "--F", "0.2", *options)
+    assert (found["status"], found["method"]) == ("CUT_TOO_LOW", "dopri8")
+    assert found["top_population"] > 1e-6
+    assert len(found["energy"]) == 2
+    assert "observables" not in found
+    assert "rho" not in found
+
+
+def test_state_at_a_time(capsys):
+    found = run_json(capsys, "steady-state", *MODEL, "--time", "3")
+    expected = qb.evolve(qb.StarBattery(N=2, F=0.5), [3.0])
+    assert found["energy"] == pytest.approx(float(expected.energy[0]), rel=1e-10)
+    assert (found["method"], found["relaxation_time"]) == ("time", None)
+
+
+def test_infinity_is_null(capsys):
+    found = run_json(capsys, "steady-state", "--N", "400", "--F", "0.2")
+    assert found["relaxation_time"] is None
+    assert found["log_relaxation_time"] > 700
+
+
+def test_evolve(capsys):
+    found = run_json(capsys, "evolve", "--N", "4", "--F", "0.5", "--times", "0,2,200")
+    assert found["ts"] == [0.0, 2.0, 200.0]
+    assert found["energy"] == pytest.approx([0.0, 0.300896, 1.116498], abs=1e-6)
+    found = run_json(capsys, "evolve", "--N", "4", "--F", "0.5", "--t-end", "9", "--samples", "3")
+    assert found["ts"] == [0.0, 4.5, 9.0]
+
+
+@pytest.mark.parametrize("options", [[], ["--min-weight", "0.1"]])
+def test_charging_time_by_decay_rate(capsys, options):
+    argv = ["charging-time", "--N", "8", "--F", "10", "--definition", "decay_rate", *options]
+    found = run_json(capsys, *argv)
+    assert found["tau"] == pytest.approx(4.0, rel=1e-6)
+    assert found["definition"] == "decay_rate"
+    assert found["omega"] > 0
+    assert "evidence" not in found
+
+
+def test_optimal_dephasing(capsys):
+    argv = ["optimal-dephasing", "--N", "1", "--F", "0.5", "--definition", "decay_rate"]
+    found = run_json(capsys, *argv)
+    assert found["gamma_C"] * found["tau"] == pytest.approx(4.0, rel=1e-12)
+    assert found["converged"] is True
+
+
+def test_the_steps_of_a_descent_are_those_between_its_iterates(capsys):
+    argv = ["optimal-dephasing", "--N", "1", "--F", "0.5", "--definition", "integral"]
+    iterates = [x for x in run_json(capsys, *argv)["history"] if x is not None]
+    assert len(iterates) > 1
+    assert main(argv) == 0
+    shown = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line)
+    assert int(shown["steps"]) == len(iterates) - 1
+
+
+def test_info(capsys):
+    found = run_json(capsys, "info")
+    assert found["qbjax"] == qb.__version__
+    assert found["precision"] == "double"
+    assert found["devices"]
+
+
+def test_human_output_is_aligned(capsys):
+    assert main(["steady-state", "--N", "2", "--F", "0.5"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.split() == ["energy", "1"] for line in lines)
+    assert any(line.startswith("why ") for line in lines)
+    starts = {len(line) - len(line.split(maxsplit=1)[1]) for line in lines[:6]}
+    assert len(starts) == 1
+    assert main(["evolve", "--N", "2", "--F", "0.5", "--times", "0,1"]) == 0
+    assert "energy" in capsys.readouterr().out
+    assert main(["info"]) == 0
+
+
+WRONG = {
+    "N = 0": (["steady-state", "--N", "0", "--F", "1"], "`N`"),
+    "N = 2.5": (["steady-state", "--N", "2.5", "--F", "1"], "`N`"),
+    "N in words": (["steady-state", "--N", "two", "--F", "1"], "--N"),
+    "no F": (["steady-state", "--N", "2"], "--F"),
+    "gamma_C < 0": (["steady-state", *MODEL, "--gamma-C", "-1"], "`gamma_C`"),
+    "gamma_C tiny": (["steady-state", *MODEL, "--gamma-C", "-1e-9"], "`gamma_C`"),
+    "gamma_C = 0": (["steady-state", *MODEL, "--gamma-C", "0"], "`gamma_C`"),
+    "F = nan": (["steady-state", "--N", "2", "--F", "nan"], "`F`"),
+    "F = -inf": (["evolve", "--N", "2", "--F", "-inf", "--t-end", "1"], "`F`"),
+    "F = 0": (["steady-state", "--N", "2", "--F", "0"], "`F`"),
+    "g = 0": (["steady-state", *MODEL, "--g", "0"], "`g`"),
+    "detuned": (["steady-state", *MODEL, "--omega-d", "1.5", "--method", "exact"], "`model`"),
+    "fit with losses": (["charging-time", *MODEL, "--kappa", "1"], "`definition`"),
+    "kappa < 0": (["steady-state", *MODEL, "--kappa", "-1"], "`kappa`"),
+    "Gamma_up < 0": (["evolve", *MODEL, "--Gamma-up", "-1", "--t-end", "1"], "`Gamma_up`"),
+    "Gamma_z in words": (["steady-state", *MODEL, "--Gamma-z", "x"], "--Gamma-z"),
+    "nbar alone": (["steady-state", *MODEL, "--nbar", "1"], "`nbar`"),
+    "cavity in words": (["steady-state", *MODEL, "--charger", "cavity:x"], "`charger`"),
+    "cavity without levels": (["steady-state", *MODEL, "--charger", "cavity"], "`charger`"),
+    "cavity of one level": (["steady-state", *MODEL, "--charger", "cavity:1"], "`levels`"),
+    "cavity of 2.5 levels": (["steady-state", *MODEL, "--charger", "cavity:2.5"], "`levels`"),
+    "spin 0.3": (["steady-state", *MODEL, "--charger", "spin:0.3"], "`S`"),
+    "spin nan": (["steady-state", *MODEL, "--charger", "spin:nan"], "`S`"),
+    "qubit with a size": (["steady-state", *MODEL, "--charger", "qubit:2"], "`charger`"),
+    "unknown charger": (["steady-state", *MODEL, "--charger", "boson"], "`charger`"),
+    "method": (["steady-state", *MODEL, "--method", "guess"], "`method`"),
+    "method of evolve": (["evolve", *MODEL, "--t-end", "1", "--method", "direct"], "`method`"),
+    "exact with losses": (
+        ["evolve", *MODEL, "--kappa", "1", "--t-end", "1", "--method", "exact"],
+        "`model`",
+    ),
+    "time and method": (
+        ["steady-state", *MODEL, "--time", "1", "--method", "exact"],
+        "`method`",
+    ),
+    "time < 0": (["steady-state", *MODEL, "--time", "-1"], "`time`"),
+    "time = nan": (["steady-state", *MODEL, "--time", "nan"], "`time`"),
+    "rtol": (
+        ["evolve", *MODEL, "--kappa", "1", "--t-end", "1", "--rtol", "0"],
+        "`rtol`",
+    ),
+    "definition": (["charging-time", *MODEL, "--definition", "half"], "`definition`"),
+    "branch": (["charging-time", *MODEL, "--branch", "upper"], "`branch`"),
+    "band": (["charging-time", *MODEL, "--definition", "settling", "--band", "2"], "`band`"),
+    "t_end": (["evolve", *MODEL, "--t-end", "-3"], "`t_end`"),
+    "samples": (["evolve", *MODEL, "--t-end", "3", "--samples", "1"], "`samples`"),
+    "times": (["evolve", *MODEL, "--times", "2,1"], "`ts`"),
+    "times and samples": (["evolve", *MODEL, "--times", "1,2", "--samples", "3"], "`samples`"),
+    "N too large": (["steady-state", "--N", "100000000000000000000", "--F", "1"], "N"),
+    "gamma_C of no use": (["optimal-dephasing", *MODEL, "--gamma-C", "1"], "--gamma-C"),
+    "times in words": (["evolve", *MODEL, "--times", "a,b"], "--times"),
+    "no times": (["evolve", *MODEL], "--t-end"),
+    "figure": (["reproduce", "--figure", "9"], "`figure`"),
+    "directory": (["reproduce", "--out", "/dev/null/x"], "`out`"),
+    "unknown option": (["steady-state", *MODEL, "--gama", "1"], "--gama"),
+    "abbreviated option": (["steady-state", *MODEL, "--gamma", "1"], "--gamma"),
+    "unknown verb": (["charge"], "charge"),
+    "no verb": ([], "VERB"),
+}
+
+
+@pytest.mark.parametrize(("argv", "named"), WRONG.values(), ids=WRONG.keys())
+def test_wrong_input_is_one_line(capsys, argv, named):
+    for flags in [], ["--json"]:
+        assert main([*argv, *flags]) == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.count("\n") == 1
+        assert captured.err.startswith("qbjax: ")
+        assert named in captured.err
+
+
+def test_numbers_beyond_the_integers(capsys):
+    found = run_json(capsys, "steady-state", "--N", "2", "--F", "100000000000000000000")
+    assert found["energy"] == pytest.approx(1.0, rel=1e-9)
+
+
+@pytest.mark.slow
+def test_as_a_module():
+    argv = [sys.executable, "-m", "qbjax", "steady-state", "--N", "0", "--F", "1"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr

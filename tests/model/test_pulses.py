@@ -1,0 +1,177 @@
+"""Pulses that begin long after the start, and the intervals that keep steps from passing over them.
+
+The energies in `LATE` come from QuTiP with tight tolerances and a bound on its steps.
+"""
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import qbjax as qb
+from qbjax.evolution.features import CELLS, intervals
+
+STEPPING = ("tsit5", "dopri8", "kvaerno5")
+
+
+def gaussian(t, height, centre, width):
+    return height * jnp.exp(-(((t - centre) / width) ** 2))
+
+
+def window(t, height, begin, end):
+    return jnp.where((begin < t) & (t < end), height, 0.0)
+
+
+# N, gamma_C, centre, time, width, height, energy.
+LATE = [
+    (1, 0.1, 10.0, 20.0, 0.1, 10.0, 0.327646),
+    (1, 0.1, 20.0, 50.0, 0.3, 1 / 0.3, 0.722002),
+    (1, 0.1, 20.0, 50.0, 0.1, 10.0, 0.699257),
+    (1, 0.1, 100.0, 200.0, 1.0, 1.0, 0.652456),
+    (2, 0.05, 500.0, 1000.0, 1.0, 1.0, 0.798342),
+    (2, 0.05, 500.0, 1000.0, 0.3, 1.0, 0.123469),
+    (2, 0.05, 500.0, 1000.0, 0.05, 1.0, 0.003904),
+]
+
+
+@pytest.mark.parametrize(
+    "method", ["dopri8", *(pytest.param(m, marks=pytest.mark.slow) for m in ("tsit5", "kvaerno5"))]
+)
+def test_a_pulse_after_an_idle_time_is_not_passed_over(method):
+    for N, gamma_C, centre, time, width, height, energy in LATE:
+        drive = qb.Pulse(gaussian, height, centre, width)
+        model = qb.StarBattery(N=[N], F=drive, gamma_C=gamma_C, N_max=2)
+        curve = qb.evolve(model, [time], method=method, save=("energy",))
+        np.testing.assert_allclose(curve.energy[0], energy, rtol=0, atol=1e-6)
+        assert curve.status[0] == qb.Status.OK
+
+
+def lifted(t, height, centre, width, offset):
+    return gaussian(t, height, centre, width) + offset
+
+
+def late_energy(height, centre, width, offset, rtol=1e-8):
+    F = qb.Pulse(lifted, height, centre, width, offset)
+    model = qb.StarBattery(N=1, F=F, gamma_C=0.1)
+    return qb.evolve(model, [20.0], save=("energy",), rtol=rtol).energy[0]
+
+
+def difference(i, values, h):
+    above, below = list(values), list(values)
+    above[i], below[i] = values[i] + h, values[i] - h
+    precise = {"rtol": 1e-12}
+    return (late_energy(*above, **precise) - late_energy(*below, **precise)) / (2 * h)
+
+
+def test_derivatives_see_the_pulse_even_at_height_zero():
+    slopes = jax.jit(jax.grad(late_energy, argnums=(0, 1, 2, 3)))
+    # At height zero the drive has no feature, and its slope by the height has one.
+    for values in ((10.0, 10.0, 0.1, 0.0), (0.0, 15.0, 0.02, 0.2)):
+        found = slopes(*values)
+        steps = (1e-3, 1e-3, 1e-5, 1e-4)
+        for i in (0, 3) if values[0] == 0 else range(4):
+            expected = difference(i, values, steps[i])
+            np.testing.assert_allclose(found[i], expected, rtol=1e-5, atol=1e-6)
+    assert abs(found[0]) > 1e-4
+
+
+@pytest.mark.slow
+def test_a_sweep_sees_the_pulse():
+    def model(N, gamma_C, N_max):
+        F = qb.Pulse(gaussian, 10.0, 10.0, 0.1)
+        return qb.StarBattery(N=N, F=F, gamma_C=gamma_C, N_max=N_max)
+
+    def stored(trajectory):
+        return trajectory.energy[-1]
+
+    found = qb.sweep(model, {"N": [1], "gamma_C": [0.1]}, observables=(stored,), ts=[20.0])
+    np.testing.assert_allclose(found.stored, 0.327646, atol=1e-6)
+
+
+KINDS = {
+    "g": {"F": 0.0, "g": 1.0},
+    "kappa": {"F": 0.3, "kappa": 0.0},
+    "Gamma_up": {"F": 0.0, "Gamma_up": 0.0},
+    "omega_C": {"F": 0.3, "omega_C": 1.0},
+    "term": {"F": 0.0},
+    "jump": {"F": 0.0},
+}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [k if k in ("Gamma_up", "term") else pytest.param(k, marks=pytest.mark.slow) for k in KINDS],
+)
+def test_whatever_depends_on_time_is_looked_at(kind):
+    """A window of a thousandth of the time is the same as a constant switched on and off."""
+    begin, end, ts = 333.3, 333.8, [500.0]
+
+    def solve(pulse):
+        settings = dict(KINDS[kind])
+        if kind == "term":
+            settings["hamiltonian"] = tuple(
+                qb.Term(pulse, battery=b) for b in (qb.J_plus, qb.J_minus)
+            )
+        elif kind == "jump":
+            settings["jumps"] = (qb.Jump(pulse, qb.Term(1.0, battery=qb.J_plus)),)
+        else:
+            settings[kind] = pulse
+        model = qb.StarBattery(N=1, gamma_C=0.01, **settings)
+        start = np.array([[0.0, 0.0], [1.0, 0.0]]) if kind == "g" else None
+        rho0 = None if start is None else np.einsum("am,bn->ambn", start, start)
+        return qb.evolve(model, ts, rho0=rho0, save=("energy",))
+
+    drive = solve(qb.Pulse(window, 0.9, begin, end))
+    pieces = solve(qb.PiecewiseConstant([begin, end], [0.0, 0.9, 0.0]))
+    assert drive.status[0] == pieces.status[0] == qb.Status.OK
+    np.testing.assert_allclose(drive.energy, pieces.energy, rtol=0, atol=1e-6)
+    assert pieces.energy[0] > 1e-3
+
+
+def test_what_is_shorter_than_the_grid_is_told_by_stops_or_by_a_longest_step():
+    begin, end = 400.0, 400.001
+    # Without dephasing, one qubit and its charger, both empty: the drive turns the charger by an
+    # angle 2 h (end - begin), and the excitation then swings over at g.
+    late = np.sin(100.0 * (end - begin)) ** 2 * np.sin(1.5) ** 2
+    for settings, longest in (({"stops": [end, begin]}, None), ({}, 5e-4)):
+        drive = qb.Pulse(window, 100.0, begin, end, **settings)
+        model = qb.StarBattery(N=1, F=drive, gamma_C=0.0)
+        curve = qb.evolve(model, [401.5], save=("energy",), max_step=longest)
+        np.testing.assert_allclose(curve.energy[0], late, rtol=0, atol=2e-5)
+        if longest is not None:
+            assert curve.steps >= 401.5 / longest
+
+
+def lengths(model, end):
+    """The lengths of the intervals of [0, end], over that, from the first one to the last."""
+    found = intervals(model, jnp.zeros(()), jnp.asarray(end), jnp.asarray(1e-8), diffrax.Dopri8())
+    edges = [0.0]
+    while edges[-1] < end * (1 - 1e-12):
+        edges.append(float(found.boundary(jnp.asarray(edges[-1]))))
+    return np.diff(edges) / end
+
+
+def test_intervals_are_as_many_as_the_features():
+    def model(*features):
+        def drive(t, *centres):
+            return sum(gaussian(t, 1.0, centre, 0.05) for centre in centres)
+
+        return qb.StarBattery(N=1, F=qb.Pulse(drive, *features))
+
+    one, three = lengths(model(500.0), 1000.0), lengths(model(101.0, 500.0, 807.0), 1000.0)
+    assert len(one) < 100
+    assert len(three) < 3 * len(one)
+    assert min(one) == pytest.approx(1 / CELLS)
+    assert len(lengths(model(500.0), 10000.0)) < 100
+    # A pulse as wide as the time, and a constant, need next to none.
+    smooth = qb.StarBattery(N=1, F=qb.Pulse(gaussian, 0.5, 10.0, 3.0))
+    assert len(lengths(smooth, 20.0)) <= 16
+    assert len(lengths(qb.StarBattery(N=1, F=qb.Pulse(jnp.ones_like)), 20.0)) == 1
+
+
+def test_stops_are_checked():
+    with pytest.raises(qb.ArgumentError, match="`stops` must be finite"):
+        qb.Pulse(jnp.sin, stops=[1.0, np.nan])
+    with pytest.raises(qb.ArgumentError, match="`stops` must be one-dimensional"):
+        qb.Pulse(jnp.sin, stops=1.0)
