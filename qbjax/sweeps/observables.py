@@ -1,5 +1,6 @@
 """What a sweep returns of a point, by name or as a function: values and their statuses."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
@@ -152,42 +153,40 @@ NAMED = _named()
 
 
 def observable(given: Any) -> Observable:
-    """Return an observable from its name, itself, or a function (model, steady, trajectory)."""
+    """Return an observable from its name, itself, or a function of (model, steady, trajectory)."""
     if isinstance(given, Observable):
         return given
     if callable(given):
-        return _own(given)
+        return _from_function(given)
     wanted = f"functions, qbjax.grad_of(...), or names out of {', '.join(NAMED)}"
     require(isinstance(given, str) and given in NAMED, "observables", wanted, repr(given))
     return NAMED[given]
 
 
-def _own(function: Callable[..., Any]) -> Observable:
+# What a function of the user's own may ask for, by the names of its arguments.
+_ARGUMENTS = ("model", "steady", "trajectory")
+
+
+def _from_function(function: Callable[..., Any]) -> Observable:
     name = getattr(function, "__name__", "")
     require(name.isidentifier(), "observables", "functions with a name (def, not lambda)", function)
     require(name not in NAMED, "observables", "functions of other names than qbjax's own", name)
-
+    asked = _asked(function, name)
     # A compiled function takes no more than arrays: a sweep compiles it itself.
-    given: Any = function
-    inner = given.__wrapped__ if isinstance(function, jax.stages.Wrapped) else given
+    inner = inspect.unwrap(function, stop=lambda f: not isinstance(f, jax.stages.Wrapped))
 
     def measure(solved: Solved) -> Measured:
-        used: dict[str, Any] = {}
-        while True:
-            try:
-                value = _value(inner, solved.model, used)
-                break
-            except _Needed as needed:
-                used[needed.what] = _made(solved, needed.what)
+        solutions = _solutions(solved, asked)
+        value = _value(inner, solved.model, asked, solutions)
         parts = jax.tree.leaves(value)
-        wanted = f"functions that return one array ({name})"
         one = len(parts) == 1 and eqx.is_array_like(parts[0])
-        require(one, "observables", wanted, type(value).__name__)
+        returned = f"one that returns {type(value).__name__}"
+        require(one, "observables", f"functions that return one array ({name})", returned)
         status = jnp.zeros(solved.model.batch_shape, int)
-        if "steady" in used:
-            status = used["steady"].status
-        if "trajectory" in used:
-            late = jnp.max(used["trajectory"].status, -1)
+        if "steady" in solutions:
+            status = solutions["steady"].status
+        if "trajectory" in solutions:
+            late = jnp.max(solutions["trajectory"].status, -1)
             status = jnp.where(status == Status.OK, late, status)
         return jnp.asarray(parts[0]), status
 
@@ -195,15 +194,29 @@ def _own(function: Callable[..., Any]) -> Observable:
     return Observable(name, "", long_name, measure, source=fingerprint(function))
 
 
-class _Needed(BaseException):
-    """A function looks at a solution that it has not been given yet."""
+def _asked(function: Callable[..., Any], name: str) -> tuple[str, ...]:
+    """Return which of model, steady state and trajectory a function takes, by their names."""
+    known = inspect.signature(function).parameters.values()
+    open_ = [each.name for each in known if each.default is each.empty]
+    listed = ", ".join(f"`{each}`" for each in _ARGUMENTS)
+    strange = [each for each in open_ if each not in _ARGUMENTS]
+    requirement = f"functions of {listed}, or some of them, by these names"
+    require(not strange, "observables", requirement, f"{name}({', '.join(open_)})")
+    return tuple(open_)
 
-    def __init__(self, what: str):
-        self.what = what
+
+def _solutions(solved: Solved, asked: tuple[str, ...]) -> dict[str, Any]:
+    """Return the solutions that a function takes, of those that there are."""
+    solutions = {}
+    if "steady" in asked and not solved.model.depends_on_time:
+        solutions["steady"] = solved.steady()
+    if "trajectory" in asked and solved.ts is not None:
+        solutions["trajectory"] = solved.trajectory()
+    return solutions
 
 
-class _NotYet:
-    """What a function gets for a solution that it may do without."""
+class _Missing:
+    """What a function gets for a solution that there is not: it may not look at it."""
 
     def __init__(self, what: str):
         self._what = what
@@ -211,37 +224,40 @@ class _NotYet:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        raise _Needed(self._what)
+        if self._what == "trajectory":
+            requirement = "given for a function that uses the trajectory"
+            raise ArgumentError(f"Argument `ts` must be {requirement}, but is None.")
+        requirement = "functions of the trajectory for a model that depends on time"
+        raise ArgumentError(
+            f"Argument `observables` must be {requirement}, but is one of the steady state."
+        )
 
 
-def _value(function: Callable[..., Any], model: StarBattery, used: dict[str, Any]) -> Any:
+def _value(
+    function: Callable[..., Any],
+    model: StarBattery,
+    asked: tuple[str, ...],
+    solutions: dict[str, Any],
+) -> Any:
     """Return what a function gives for a model, or for each of a batch."""
 
-    def each(model: StarBattery, used: dict[str, Any]) -> Any:
-        given = (used.get(what, _NotYet(what)) for what in ("steady", "trajectory"))
-        return function(model, *given)
+    def each(model: StarBattery, solutions: dict[str, Any]) -> Any:
+        there = {"model": model} | solutions
+        return function(**{name: there.get(name, _Missing(name)) for name in asked})
 
     for _ in model.batch_shape:
         each = eqx.filter_vmap(each)
     try:
-        return each(model, used)
+        return each(model, solutions)
     except ArgumentError:
         raise
     except Exception as error:
         first = str(error).strip().partition("\n")[0]
-        wanted = "functions of (model, steady state, trajectory) by JAX operations, without `if`"
-        found = f"{function.__name__}, which raises {type(error).__name__}: {first}"
-        raise ArgumentError(f"Argument `observables` must be {wanted}, but is {found}") from error
-
-
-def _made(solved: Solved, what: str) -> Any:
-    """Return a solution that a function asks for."""
-    if what == "steady":
-        wanted = "functions of the trajectory for a model that depends on time"
-        require(not solved.model.depends_on_time, "observables", wanted, "one of the steady state")
-        return solved.steady()
-    require(solved.ts is not None, "ts", "given for a function that uses the trajectory", "None")
-    return solved.trajectory()
+        requirement = "functions of (model, steady, trajectory) by JAX operations, without `if`"
+        value = f"{function.__name__}, which raises {type(error).__name__}: {first}"
+        raise ArgumentError(
+            f"Argument `observables` must be {requirement}, but is {value}"
+        ) from error
 
 
 def grad_of(name: str, parameter: str) -> Observable:

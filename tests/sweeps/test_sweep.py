@@ -267,11 +267,11 @@ def test_a_masked_point_has_no_derivative():
     assert np.isnan(jax.jit(jax.grad(ergotropy))(0.5))
 
 
-def energy_at_ts(model, steady, trajectory):
+def energy_at_ts(trajectory):
     return trajectory.energy
 
 
-def test_only_what_a_function_looks_at_is_solved(monkeypatch):
+def test_only_what_a_function_names_is_solved(monkeypatch):
     def never(*given, **named):
         raise AssertionError
 
@@ -288,8 +288,8 @@ def misspelled(model, steady, trajectory):
     return steady.energi
 
 
-def two(model, steady):
-    return steady.energy
+def strange(model, steady_state):
+    return steady_state.energy
 
 
 def with_a_word(model, steady, trajectory):
@@ -301,8 +301,8 @@ def with_a_word(model, steady, trajectory):
     [
         (branching, "branching, which raises TracerBoolConversionError"),
         (misspelled, "misspelled, which raises AttributeError: 'SteadyState' object has no attr"),
-        (two, "two, which raises TypeError: two() takes 2 positional arguments but 3 were given"),
-        (with_a_word, "functions that return one array (with_a_word), but is str"),
+        (strange, "by these names, but is strange(model, steady_state)"),
+        (with_a_word, "functions that return one array (with_a_word), but is one that returns str"),
     ],
 )
 def test_functions_that_cannot_be_used_are_named(function, what):
@@ -554,7 +554,7 @@ def by_table(factor):
 
 def without_source(factor):
     made = {}
-    exec(f"def scaled(m, steady, t): return {factor} * steady.energy", made)
+    exec(f"def scaled(steady): return {factor} * steady.energy", made)
     return made["scaled"]
 
 
