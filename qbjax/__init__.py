@@ -34,7 +34,8 @@ from qbjax.charging.best_parameters import Optimum, optimize
 from qbjax.charging.dephasing import OptimalDephasing, optimal_dephasing
 from qbjax.charging.times import ChargingTime, charging_time, decay_rate
 from qbjax.common.checks import ArgumentError, SolveError, Status
-from qbjax.evolution.evolve import Trajectory, evolve
+from qbjax.evolution.evolve import evolve
+from qbjax.evolution.result import Trajectory
 from qbjax.model.chargers import cavity, qubit, spin
 from qbjax.model.pulses import PiecewiseConstant, Pulse
 from qbjax.model.star_battery import StarBattery
@@ -53,7 +54,8 @@ from qbjax.states.fidelity import fidelity, purity
 from qbjax.states.interchange import from_qutip, to_qutip
 from qbjax.states.power import average_power, instantaneous_power
 from qbjax.states.trial_states import fit_bose_einstein, fit_coherent_mixture
-from qbjax.steady.steady_state import SteadyState, steady_state
+from qbjax.steady.result import SteadyState
+from qbjax.steady.steady_state import steady_state
 from qbjax.sweeps.observables import grad_of
 from qbjax.sweeps.sweep import sweep
 

@@ -1,4 +1,4 @@
-"""Time evolution: which method, and the exact solution by sectors."""
+"""Time evolution: the verb, and the choice of a method."""
 
 import sys
 import warnings
@@ -23,18 +23,22 @@ from qbjax.common.checks import (
     require,
     require_choice,
 )
-from qbjax.evolution import integrators
-from qbjax.evolution.integrators import Options
-from qbjax.evolution.trajectory import OBSERVABLES, Observe, Trajectory
-from qbjax.exact import sectors
-from qbjax.exact.applies import obstacle, require_exact, without_idle_drive
-from qbjax.exact.sectors import Sectors
-from qbjax.generator import stored_states
+from qbjax.evolution import runge_kutta
+from qbjax.evolution.chebyshev import Chebyshev
+from qbjax.evolution.exact import Exact
+from qbjax.evolution.method import Method, Options
+from qbjax.evolution.observe import Observe
+from qbjax.evolution.propagator import Propagator
+from qbjax.evolution.result import OBSERVABLES, Trajectory
+from qbjax.exact.applies import without_idle_drive
 from qbjax.model.batching import map_batch
 from qbjax.model.star_battery import StarBattery, out_of_range, over_batch, require_model
-from qbjax.states.ergotropy import extractable
 
-METHODS = ("exact", "chebyshev", "propagator", *integrators.ADAPTIVE)
+# In the order in which "auto" asks them.
+_METHODS: dict[str, Method] = {
+    each.name: each for each in (Exact(), Chebyshev(), Propagator(), *runge_kutta.METHODS)
+}
+METHODS = tuple(_METHODS)
 
 
 def evolve(
@@ -142,55 +146,72 @@ def evolve(
     chosen, why = choose(model, method)
     longest = None
     if max_step is not None:
-        adaptive = chosen in integrators.ADAPTIVE
-        require(adaptive, "max_step", f'None for the method "{chosen}"', max_step)
+        require(chosen.is_adaptive, "max_step", f'None for the method "{chosen.name}"', max_step)
         longest = as_number(max_step, "max_step")
         refused |= refusal(longest > 0, "max_step", "a positive number", max_step)
-    observe = Observe(tuple(save), functions)
-    if chosen == "exact":
-        start, stray = sectors.start_of(model, rho0)
-        result = _solve(model, times, start, observe, allowed, jnp.asarray(refused | stray), why)
-    else:
-        stored, stray = stored_states.stored_start(model, rho0)
-        _check_method(model, chosen, stored.size)
-        options = Options(
-            relative,
-            absolute,
-            allowed,
-            longest,
-            jnp.asarray(refused | stray),
-            observe,
-            method=chosen,
-            why=why,
-            gradient=gradient,
-            progress=bool(progress) and sys.stderr.isatty(),
-            max_steps=max_steps,
-        )
-        try:
-            # Functions of the user's own may have batched linear algebra.
-            threads = not functions
-            result = map_batch(integrators.solve, model, times, stored, options, threads=threads)
-        except TypeError as error:
-            if gradient == "reverse" and "forward-mode autodiff" in str(error):
-                raise ArgumentError(_FORWARD) from error
-            raise
+    start, stray = chosen.start(model, rho0)
+    options = Options(
+        relative,
+        absolute,
+        allowed,
+        longest,
+        jnp.asarray(refused | stray),
+        Observe(tuple(save), functions),
+        method=chosen,
+        why=why,
+        gradient=gradient,
+        progress=bool(progress) and sys.stderr.isatty(),
+        max_steps=max_steps,
+    )
+    result = _trajectory(model, times, start, options)
     _warn(result)
     return result
 
 
-def choose(model: StarBattery, method: str) -> tuple[str, str]:
+def choose(model: StarBattery, name: str) -> tuple[Method, str]:
     """Return the method and the reason, from structure alone."""
-    found = obstacle(model)
-    if method == "exact":
-        require_exact(model, "this method")
-    if method == "exact" or (method == "auto" and found is None):
-        why = "dephasing on battery resonance: solved sector by sector, without an integrator"
-        return "exact", why
-    if method != "auto":
-        return method, "asked for"
-    if model.depends_on_time:
-        return "dopri8", "the equation of motion depends on time: adaptive steps of order 8"
-    return "chebyshev", f"{found}: a series of exp(h L), since the equation does not depend on time"
+    if name != "auto":
+        _METHODS[name].require(model)
+        return _METHODS[name], "asked for"
+    against: list[str] = []
+    for chosen in _METHODS.values():
+        why_not = chosen.refuses(model) or chosen.defers(model)
+        if why_not is None:
+            others = f"{'; '.join(dict.fromkeys(against))}: " if against else ""
+            return chosen, others + chosen.reason(model)
+        against.append(why_not)
+    raise AssertionError("an adaptive method refuses nothing")
+
+
+def _trajectory(model: StarBattery, ts: jax.Array, start: Any, options: Options) -> Trajectory:
+    """Return the trajectory of a model, or of each of a batch."""
+    limit = options.method.most_numbers
+    if limit is not None:
+        small = f"another one where the state has more than {limit} real numbers"
+        name = options.method.name
+        require(start.size <= limit, "method", small, f'"{name}" for {start.size}')
+    if options.method.side_by_side:
+        return _side_by_side(model, ts, start, options)
+    try:
+        # Functions of the user's own may have batched linear algebra.
+        threads = not options.observe.functions
+        return map_batch(_solve, model, ts, start, options, threads=threads)
+    except TypeError as error:
+        if options.gradient == "reverse" and "forward-mode autodiff" in str(error):
+            raise ArgumentError(_FORWARD) from error
+        raise
+
+
+@eqx.filter_jit
+def _side_by_side(model: StarBattery, *arguments: Any) -> Trajectory:
+    return over_batch(lambda one: _solve(one, *arguments), model)
+
+
+def _solve(model: StarBattery, ts: jax.Array, start: Any, options: Options) -> Trajectory:
+    """Solve one model."""
+    refused = options.refused | out_of_range(model)
+    options = eqx.tree_at(lambda x: x.refused, options, refused)
+    return refuse(refused, options.method.solve(model, ts, start, options))
 
 
 def _check_choices(
@@ -207,18 +228,6 @@ def _check_choices(
     require(whole, "max_steps", "a positive integer", max_steps)
 
 
-def _check_method(model: StarBattery, method: str, size: int) -> None:
-    """Refuse a method that does not suit the model."""
-    if method not in integrators.ADAPTIVE:
-        adaptive = ", ".join(f'"{name}"' for name in integrators.ADAPTIVE)
-        wanted = f"one of {adaptive} where the equation of motion depends on time"
-        require(not model.depends_on_time, "method", wanted, f'"{method}"')
-    if method in integrators.DENSE:
-        limit = integrators.LARGEST_DENSE
-        small = f"another one where the state has more than {limit} real numbers"
-        require(size <= limit, "method", small, f'"{method}" for {size}')
-
-
 def _warn(result: Trajectory) -> None:
     """Warn on the host of what the statuses say."""
     if not is_concrete(result.status):
@@ -233,6 +242,7 @@ _FORWARD = (
     'Argument `gradient` must be "forward" for jax.jvp, jax.jacfwd and jax.hessian (written as '
     'jacfwd of jacfwd), but is "reverse".'
 )
+
 
 _ADVICE = {
     Status.NOT_CONVERGED: (
@@ -252,90 +262,3 @@ def _checked_times(ts: ArrayLike) -> tuple[jax.Array, Any]:
     ordered = module.all(module.diff(times) > 0) & (times[0] >= 0) & module.isfinite(times[-1])
     refused = refusal(ordered, "ts", "finite, increasing and >= 0", ts)
     return jnp.asarray(times, float), refused
-
-
-@eqx.filter_jit
-def _solve(
-    model: StarBattery,
-    ts: jax.Array,
-    rho0: jax.Array | None,
-    observe: Observe,
-    tolerance: jax.Array,
-    refused: jax.Array,
-    why: str,
-) -> Trajectory:
-    def solve(one: StarBattery) -> Trajectory:
-        result = _exact(one, ts, rho0, observe, tolerance, why)
-        return refuse(refused | out_of_range(one), result)
-
-    return over_batch(solve, model)
-
-
-def _exact(
-    model: StarBattery,
-    ts: jax.Array,
-    rho0: jax.Array | None,
-    observe: Observe,
-    tolerance: ArrayLike,
-    why: str,
-) -> Trajectory:
-    spectrum = sectors.diagonalise(model)
-    start = sectors.project(spectrum, rho0)
-    saved = jax.lax.map(lambda t: _at_time(model, spectrum, start, t, observe), ts)
-    error = saved.pop("error_estimate")
-    # Written so that NaN counts as lost.
-    lost = ~(error <= tolerance * model.N * model.omega_B)
-    return Trajectory(
-        ts=ts,
-        **{name: saved.get(name) for name in OBSERVABLES},
-        observables=saved["observables"],
-        error_estimate=error,
-        trace_drift=jnp.max(jnp.abs(saved["trace"] - 1)),
-        smallest_eigenvalue=None,
-        steps=None,
-        rejected_steps=None,
-        top_population=None,
-        status=jnp.where(lost, Status.SPLITTINGS_LOST, Status.OK),
-        method="exact",
-        why=why,
-    )
-
-
-def _at_time(
-    model: StarBattery, spectrum: Sectors, start: jax.Array, t: jax.Array, observe: Observe
-) -> dict[str, Any]:
-    """Return the observables of one model at one time; those that nobody asked for cost nothing."""
-    minus, plus = sectors.frequencies(spectrum)
-    inversion = sectors.inversion(spectrum, model.N)
-
-    def coordinates(omega_plus: jax.Array) -> jax.Array:
-        matrix = sectors.propagator(minus, omega_plus, model.gamma_C, model.Delta_C, t)
-        return jnp.einsum("abkl,bkl->akl", matrix, start)
-
-    # Only d = i (-id) carries energy beyond N/2 tr(rho). Its derivative with respect to omega_+
-    # says how much a lost splitting matters; 2 sigma_min, from the recursion, is not lost.
-    now, slope = jax.jvp(coordinates, (plus,), (jnp.ones_like(plus),))
-    levels = jnp.arange(model.levels)
-    known = (levels[:, None] == spectrum.smallest) & (levels == spectrum.smallest)
-    eps = jnp.finfo(plus.dtype).eps
-    sensitivity = 4 * eps * spectrum.norm * jnp.where(known, 0.0, jnp.abs(inversion * slope[2]))
-    if model.Delta_C is not None:
-        # The propagator's own rounding, which the slow sectors keep.
-        size = 2 * spectrum.norm + model.gamma_C + jnp.abs(model.Delta_C)
-        sensitivity = sensitivity + eps * size * t * jnp.abs(inversion * now[2])
-    total = jnp.trace(start[0]).real
-    saved: dict[str, Any] = {
-        "energy": model.omega_B * (model.N / 2 * total - jnp.sum(inversion * now[2].imag)),
-        # d(-id)/dt = -omega_+ Y
-        "power": model.omega_B * jnp.sum(inversion * plus * now[3].imag),
-        "error_estimate": model.omega_B * jnp.sum(sensitivity),
-    }
-    rho = sectors.assemble(spectrum, now)
-    battery = rho[0, :, 0] + rho[1, :, 1]
-    saved |= {"rho": rho, "battery": battery, "populations": jnp.diagonal(battery).real}
-    if "ergotropy" in observe.save:
-        saved["ergotropy"] = model.omega_B * extractable(battery)
-    saved["trace"] = jnp.trace(now[0]).real
-    saved["observables"] = {name: jnp.asarray(f(rho)) for name, f in observe.functions}
-    kept = (*observe.save, "error_estimate", "trace", "observables")
-    return {name: saved[name] for name in kept}

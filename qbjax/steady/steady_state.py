@@ -19,7 +19,7 @@ from qbjax.common.checks import (
     require_known,
 )
 from qbjax.evolution.evolve import evolve
-from qbjax.evolution.trajectory import Trajectory
+from qbjax.evolution.result import Trajectory
 from qbjax.exact.applies import without_idle_drive
 from qbjax.generator import stored_states
 from qbjax.generator.lindblad import generator

@@ -122,7 +122,7 @@ class Job:
 
     def _solvers(self) -> set[str]:
         if self.first.depends_on_time:
-            return {choose_evolution(self.first, "auto")[0]}
+            return {choose_evolution(self.first, "auto")[0].name}
         return set(self.methods.values())
 
     def _gamma_C_is_alone(self) -> bool:

@@ -12,7 +12,7 @@ import qutip
 from helpers import LOWERING, general_model, mean_excitations, random_density, random_ket
 
 import qbjax as qb
-from qbjax.evolution import integrators
+from qbjax.evolution import runge_kutta
 
 EVERYTHING = ("energy", "ergotropy", "power", "populations", "battery", "rho")
 STEPPING = ("tsit5", "dopri8", "kvaerno5")
@@ -499,7 +499,9 @@ def test_refusals(change, message):
 def test_methods_that_do_not_apply_are_refused():
     pulsed = qb.StarBattery(N=2, F=qb.Pulse(envelope, 0.8, 0.9))
     for method in ("chebyshev", "propagator"):
-        with pytest.raises(qb.ArgumentError, match=r'"tsit5".*depends on time'):
+        with pytest.raises(
+            qb.ArgumentError, match="another one where the equation of motion depends on time"
+        ):
             qb.evolve(pulsed, TS, method=method)
     with pytest.raises(qb.ArgumentError, match="more than 1024"):
         qb.evolve(qb.StarBattery(N=30, F=0.5), TS, method="propagator")
@@ -537,4 +539,4 @@ def test_no_bar_unless_the_output_is_a_terminal(capfd, monkeypatch):
 def test_auto_says_why():
     why = qb.evolve(qb.StarBattery(N=2, F=0.5, kappa=0.1), TS).why
     assert "`kappa` is given" in why
-    assert integrators.ADAPTIVE == STEPPING
+    assert sorted(each.name for each in runge_kutta.METHODS) == sorted(STEPPING)

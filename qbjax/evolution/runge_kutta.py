@@ -1,4 +1,4 @@
-"""The general master equation in time: one model, from its generator to a trajectory.
+"""Adaptive integrators of Runge-Kutta type.
 
 The adaptive integrators are a solver and a controller of step sizes for `diffrax.diffeqsolve`,
 which brings the derivatives, the counts of steps and the progress bar. Their steps end on the times
@@ -10,56 +10,54 @@ from collections.abc import Callable
 from typing import Any
 
 import diffrax
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from qbjax.common.checks import refuse
-from qbjax.evolution import chebyshev
+from qbjax.evolution.faber_series import CHECKPOINTS
 from qbjax.evolution.features import Intervals, intervals
-from qbjax.evolution.trajectory import Observe, Problem, Trajectory, assemble
+from qbjax.evolution.general import General, Run, meter
+from qbjax.evolution.method import Options
+from qbjax.evolution.observe import Problem
+from qbjax.evolution.propagator import LARGEST_DENSE
 from qbjax.model.pulses import pulses_of
-from qbjax.model.star_battery import StarBattery, out_of_range
-
-# Methods that hold a square matrix on states, of this many real numbers at most.
-DENSE, LARGEST_DENSE = ("propagator", "kvaerno5"), 1024
+from qbjax.model.star_battery import StarBattery
 
 
-class Options(eqx.Module):
-    """How to solve and what to return; see `qbjax.evolve`."""
+class RungeKutta(General):
+    """An adaptive method of Runge-Kutta type, by diffrax.
 
-    rtol: jax.Array
-    atol: jax.Array
-    tolerance: jax.Array
-    max_step: jax.Array | None
-    refused: jax.Array
-    observe: Observe
-    method: str = eqx.field(static=True)
-    why: str = eqx.field(static=True)
-    gradient: str = eqx.field(static=True)
-    progress: bool = eqx.field(static=True)
-    max_steps: int = eqx.field(static=True)
+    Attributes
+    ----------
+    name, most_numbers
+        As for every method.
+    """
 
+    is_adaptive = True
 
-def solve(model: StarBattery, ts: jax.Array, start: jax.Array, options: Options) -> Trajectory:
-    """Return the trajectory of one model from a stored state."""
-    refused = options.refused | out_of_range(model)
-    # Time stands still for what is refused: an integrator might never get through it.
-    until = jnp.where(refused, 0.0, ts)
-    problem = Problem(model)
-    run = {"propagator": _propagate, "chebyshev": _series}.get(options.method, _integrate)
-    saved, last, error, counts = run(problem, until, start, options)
-    named = options.method, options.why
-    result = assemble(problem, ts, saved, last, error, options.tolerance, counts, named)
-    return refuse(refused, result)
+    def __init__(
+        self, name: str, solver: Callable[[Options], Any], text: str, most_numbers: int | None
+    ):
+        """Take the solver of diffrax, and what is said of it."""
+        self.name, self.solver, self.text = name, solver, text
+        self.most_numbers = most_numbers
+
+    def reason(self, model: StarBattery) -> str:
+        """Say how it solves."""
+        return self.text
+
+    def run(self, problem: Problem, ts: jax.Array, start: jax.Array, options: Options) -> Run:
+        """Integrate from the start to the last time."""
+        return _integrate(problem, ts, start, options, self.solver(options))
 
 
-def _integrate(problem: Problem, ts: jax.Array, start: jax.Array, options: Options) -> Any:
+def _integrate(
+    problem: Problem, ts: jax.Array, start: jax.Array, options: Options, solver: Any
+) -> Run:
     """Return what was observed, the last state, its error, and the counts of steps."""
-    solver, controller = _stepping(problem, start, ts, options)
+    controller = _controller(problem, start, ts, options, solver)
     adjoint: Any = diffrax.ForwardMode()
     if options.gradient == "reverse":
-        adjoint = diffrax.RecursiveCheckpointAdjoint(checkpoints=chebyshev.CHECKPOINTS)
+        adjoint = diffrax.RecursiveCheckpointAdjoint(checkpoints=CHECKPOINTS)
     # Where a pulse jumps at the last time, its value there is that before the jump.
     end = jnp.nextafter(jax.lax.stop_gradient(ts[-1]), 0.0)
     solution = diffrax.diffeqsolve(
@@ -77,7 +75,7 @@ def _integrate(problem: Problem, ts: jax.Array, start: jax.Array, options: Optio
         stepsize_controller=controller,
         adjoint=adjoint,
         max_steps=options.max_steps,
-        progress_meter=_meter(options),
+        progress_meter=meter(options),
         throw=False,
     )
     saved, last = solution.ys
@@ -86,95 +84,19 @@ def _integrate(problem: Problem, ts: jax.Array, start: jax.Array, options: Optio
     return saved, last[0], error, counts
 
 
-def _series(problem: Problem, ts: jax.Array, start: jax.Array, options: Options) -> Any:
-    """Go from group to group of the times by the series of exp(h L)."""
-    end = jnp.maximum(ts[-1], jnp.finfo(ts.dtype).tiny)
-    # A tenth, so that the trace, which the series does not keep, stays far inside the tolerance.
-    series = chebyshev.Series(problem.generator(ts[0]), 0.1 * options.rtol / end)
-    kind: chebyshev.Kind = "checkpointed" if options.gradient == "reverse" else "lax"
-    observe, meter = options.observe, _meter(options)
-    # See `map_batch` on batched linear algebra.
-    many = jax.lax.map if jax.default_backend() == "cpu" else lambda f, x: jax.vmap(f)(x)
-
-    @jax.checkpoint
-    def group(progress: chebyshev.Progress, times: jax.Array) -> tuple[chebyshev.Progress, Any]:
-        progress, views = chebyshev.advance(
-            series,
-            progress,
-            times,
-            lambda stored: observe.view(ts[0], stored, problem),
-            kind=kind,
-            max_steps=options.max_steps,
-        )
-        return progress, many(lambda view: observe.finish(ts[0], view, problem), views)
-
-    def forward(carry: tuple[Any, Any], times: jax.Array) -> tuple[Any, Any]:
-        progress, saved = group(carry[0], times)
-        shown = meter.step(carry[1], jax.lax.stop_gradient(times[-1] / end))
-        return (progress, shown), saved
-
-    none = jnp.zeros_like(ts[-1])
-    first = chebyshev.Progress(start, none, none, jnp.zeros((), int))
-    (last, shown), saved = jax.lax.scan(forward, (first, meter.init()), chebyshev.grouped(ts))
-    meter.close(shown)
-    saved = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[: len(ts)], saved)
-    return saved, last.state, jnp.broadcast_to(last.error, ts.shape), (last.steps, jnp.array(0))
-
-
-def _meter(options: Options) -> Any:
-    return diffrax.TqdmProgressMeter() if options.progress else diffrax.NoProgressMeter()
-
-
-def _propagate(problem: Problem, ts: jax.Array, start: jax.Array, options: Options) -> Any:
-    """Step from time to time with the exponential of L as a matrix on stored states."""
-    generator = problem.generator(ts[0])
-    units = jnp.eye(start.size).reshape(start.size, *start.shape)
-    matrix = jax.vmap(lambda unit: generator(unit).ravel())(units).T
-
-    def advance(stored: jax.Array, interval: jax.Array) -> tuple[jax.Array, Any]:
-        exponential = jax.scipy.linalg.expm(matrix * interval, max_squarings=64)
-        stored = (exponential @ stored.ravel()).reshape(start.shape)
-        return stored, options.observe(ts[0], stored, problem)
-
-    last, saved = jax.lax.scan(advance, start, jnp.diff(ts, prepend=0.0))
-    # Repeated squaring adds up rounding in proportion to the time.
-    error = jnp.finfo(matrix.dtype).eps * jnp.linalg.norm(matrix, 1) * ts
-    return saved, last, jax.lax.stop_gradient(error), (None, None)
-
-
-def _stepping(
-    problem: Problem, start: jax.Array, ts: jax.Array, options: Options
-) -> tuple[Any, Any]:
-    """Return the solver and the controller of its steps."""
+def _controller(
+    problem: Problem, start: jax.Array, ts: jax.Array, options: Options, solver: Any
+) -> Any:
+    """Return the controller of the steps."""
     jumps = _jump_times(problem.model)
     planned = diffrax.PIDController(options.rtol, options.atol, dtmax=options.max_step)
     resolved = None
-    solver = _SOLVERS[options.method](options)
     if problem.model.depends_on_time:
         resolved = intervals(problem.model, start, ts[-1], options.rtol, solver)
     inner: Any = Stops(planned, ts, resolved)
     if jumps:
         inner = diffrax.ClipStepSizeController(inner, jump_ts=jnp.sort(jnp.concatenate(jumps)))
-    return solver, Recorded(inner)
-
-
-def _implicit(options: Options) -> Any:
-    """Return a stiff solver, with the Jacobian as a matrix.
-
-    The Jacobian is that of the step's beginning: where L does not depend on time the first
-    iteration is the solution, and a pulse takes several.
-    """
-    rtol: Any = options.rtol
-    finder = diffrax.VeryChord(rtol=rtol, atol=rtol)
-    return diffrax.Kvaerno5(root_finder=finder, root_find_max_steps=50)
-
-
-_SOLVERS: dict[str, Callable[[Options], Any]] = {
-    "tsit5": lambda options: diffrax.Tsit5(),
-    "dopri8": lambda options: diffrax.Dopri8(),
-    "kvaerno5": _implicit,
-}
-ADAPTIVE = tuple(_SOLVERS)
+    return Recorded(inner)
 
 
 def _jump_times(model: StarBattery) -> list[jax.Array]:
@@ -270,3 +192,22 @@ class Recorded(diffrax.AbstractStepSizeController):
         # The error is that of the embedded solution, one order below the one that goes on.
         total = total + jnp.where(keep, norms[2] ** (1 + 1 / order), 0.0)
         return keep, start, end, jumped, (inner, total), result
+
+
+def _implicit(options: Options) -> Any:
+    """Return a stiff solver, with the Jacobian as a matrix.
+
+    The Jacobian is that of the step's beginning: where L does not depend on time the first
+    iteration is the solution, and a pulse takes several.
+    """
+    rtol: Any = options.rtol
+    finder = diffrax.VeryChord(rtol=rtol, atol=rtol)
+    return diffrax.Kvaerno5(root_finder=finder, root_find_max_steps=50)
+
+
+# In the order in which "auto" asks them.
+METHODS = (
+    RungeKutta("dopri8", lambda _: diffrax.Dopri8(), "adaptive steps of order 8", None),
+    RungeKutta("tsit5", lambda _: diffrax.Tsit5(), "adaptive steps of order 5", None),
+    RungeKutta("kvaerno5", _implicit, "adaptive implicit steps of order 5", LARGEST_DENSE),
+)

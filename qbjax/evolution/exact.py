@@ -1,0 +1,100 @@
+"""Evolution by the exact solution, sector by sector."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from qbjax.common.checks import Status
+from qbjax.evolution.method import Method, Options
+from qbjax.evolution.observe import Observe
+from qbjax.evolution.result import Trajectory, completed
+from qbjax.exact import sectors
+from qbjax.exact.applies import obstacle, require_exact
+from qbjax.exact.sectors import Sectors
+from qbjax.model.star_battery import StarBattery
+from qbjax.states.ergotropy import extractable
+
+
+class Exact(Method):
+    """The exact solution; see `qbjax.exact.sectors`."""
+
+    name = "exact"
+    side_by_side = True
+
+    def refuses(self, model: StarBattery) -> str | None:
+        """Refuse what is beyond dephasing of a qubit on battery resonance."""
+        first = obstacle(model)
+        return None if first is None else first.text
+
+    def require(self, model: StarBattery) -> None:
+        """Raise `ArgumentError` where it refuses the model."""
+        require_exact(model, "this method")
+
+    def reason(self, model: StarBattery) -> str:
+        """Say how it solves."""
+        return "dephasing on battery resonance: solved sector by sector, without an integrator"
+
+    def start(self, model: StarBattery, rho0: Any) -> tuple[Any, Any]:
+        """Return the density matrix of a start; None is the empty battery."""
+        return sectors.start_of(model, rho0)
+
+    def solve(self, model: StarBattery, ts: jax.Array, start: Any, options: Options) -> Trajectory:
+        """Return the trajectory of one model."""
+        spectrum = sectors.diagonalise(model)
+        coordinates = sectors.project(spectrum, start)
+        saved = jax.lax.map(
+            lambda t: _at_time(model, spectrum, coordinates, t, options.observe), ts
+        )
+        error = saved.pop("error_estimate")
+        # Written so that NaN counts as lost.
+        lost = ~(error <= options.tolerance * model.N * model.omega_B)
+        return completed(
+            ts,
+            saved,
+            error_estimate=error,
+            trace_drift=jnp.max(jnp.abs(saved["trace"] - 1)),
+            status=jnp.where(lost, Status.SPLITTINGS_LOST, Status.OK),
+            method=self.name,
+            why=options.why,
+        )
+
+
+def _at_time(
+    model: StarBattery, spectrum: Sectors, start: jax.Array, t: jax.Array, observe: Observe
+) -> dict[str, Any]:
+    """Return the observables of one model at one time; those that nobody asked for cost nothing."""
+    minus, plus = sectors.frequencies(spectrum)
+    inversion = sectors.inversion(spectrum, model.N)
+
+    def coordinates(omega_plus: jax.Array) -> jax.Array:
+        matrix = sectors.propagator(minus, omega_plus, model.gamma_C, model.Delta_C, t)
+        return jnp.einsum("abkl,bkl->akl", matrix, start)
+
+    # Only d = i (-id) carries energy beyond N/2 tr(rho). Its derivative with respect to omega_+
+    # says how much a lost splitting matters; 2 sigma_min, from the recursion, is not lost.
+    now, slope = jax.jvp(coordinates, (plus,), (jnp.ones_like(plus),))
+    levels = jnp.arange(model.levels)
+    known = (levels[:, None] == spectrum.smallest) & (levels == spectrum.smallest)
+    eps = jnp.finfo(plus.dtype).eps
+    sensitivity = 4 * eps * spectrum.norm * jnp.where(known, 0.0, jnp.abs(inversion * slope[2]))
+    if model.Delta_C is not None:
+        # The propagator's own rounding, which the slow sectors keep.
+        size = 2 * spectrum.norm + model.gamma_C + jnp.abs(model.Delta_C)
+        sensitivity = sensitivity + eps * size * t * jnp.abs(inversion * now[2])
+    total = jnp.trace(start[0]).real
+    saved: dict[str, Any] = {
+        "energy": model.omega_B * (model.N / 2 * total - jnp.sum(inversion * now[2].imag)),
+        # d(-id)/dt = -omega_+ Y
+        "power": model.omega_B * jnp.sum(inversion * plus * now[3].imag),
+        "error_estimate": model.omega_B * jnp.sum(sensitivity),
+    }
+    rho = sectors.assemble(spectrum, now)
+    battery = rho[0, :, 0] + rho[1, :, 1]
+    saved |= {"rho": rho, "battery": battery, "populations": jnp.diagonal(battery).real}
+    if "ergotropy" in observe.save:
+        saved["ergotropy"] = model.omega_B * extractable(battery)
+    saved["trace"] = jnp.trace(now[0]).real
+    saved["observables"] = {name: jnp.asarray(f(rho)) for name, f in observe.functions}
+    kept = (*observe.save, "error_estimate", "trace", "observables")
+    return {name: saved[name] for name in kept}

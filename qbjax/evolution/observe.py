@@ -1,0 +1,79 @@
+"""What is looked at of a stored state along the way."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from qbjax.basis.ladder import level_numbers
+from qbjax.generator import lindblad, stored_states
+from qbjax.generator.lindblad import Generator
+from qbjax.model.star_battery import StarBattery
+from qbjax.states.ergotropy import extractable
+
+
+class Problem(eqx.Module):
+    """One model with its generator, made once where it does not depend on time."""
+
+    model: StarBattery
+    constant: Generator | None
+
+    def __init__(self, model: StarBattery):
+        """Make the generator where it is constant."""
+        self.model = model
+        self.constant = None if model.depends_on_time else lindblad.generator(model)
+
+    def generator(self, t: jax.Array) -> Generator:
+        """Return the generator at a time."""
+        return lindblad.generator(self.model, t) if self.constant is None else self.constant
+
+
+class Observe(eqx.Module):
+    """What to return of a stored state: names out of `result.OBSERVABLES`, and functions of rho.
+
+    Attributes
+    ----------
+    save, functions
+        The names, and pairs of a name and a function.
+    """
+
+    save: tuple[str, ...] = eqx.field(static=True)
+    functions: tuple[tuple[str, Callable[..., Any]], ...] = eqx.field(static=True)
+
+    def __call__(self, t: jax.Array, stored: jax.Array, problem: Problem) -> dict[str, Any]:
+        """Return them at one time, with the trace and what the topmost level holds."""
+        return self.finish(t, self.view(t, stored, problem), problem)
+
+    def view(self, t: jax.Array, stored: jax.Array, problem: Problem) -> dict[str, jax.Array]:
+        """Return no more of a stored state than they need: a linear function of it."""
+        generator = problem.generator(t)
+        view = {"levels": stored_states.populations(generator, stored)}
+        if "power" in self.save:
+            view["slopes"] = stored_states.populations(generator, generator(stored))
+        if self.functions or "rho" in self.save:
+            view["stored"] = stored
+        elif {"battery", "ergotropy"} & set(self.save):
+            view["battery"] = stored_states.battery(generator, stored)
+        return view
+
+    def finish(self, t: jax.Array, view: dict[str, jax.Array], problem: Problem) -> dict[str, Any]:
+        """Return them from the view."""
+        model, generator = problem.model, problem.generator(t)
+        energies = model.omega_B * level_numbers(model.levels)
+        known = dict(view)
+        known["populations"] = jnp.sum(view["levels"], axis=0)
+        known["energy"] = energies @ known["populations"]
+        if "slopes" in view:
+            known["power"] = energies @ jnp.sum(view["slopes"], axis=0)
+        if "stored" in view:
+            known["battery"] = stored_states.battery(generator, view["stored"])
+            known["rho"] = stored_states.restore(generator, view["stored"])
+        if "ergotropy" in self.save:
+            known["ergotropy"] = model.omega_B * extractable(known["battery"])
+        saved: dict[str, Any] = {name: known[name] for name in self.save}
+        saved["observables"] = {name: jnp.asarray(f(known["rho"])) for name, f in self.functions}
+        charger = jnp.sum(view["levels"], axis=1)
+        spilled = stored_states.spilled(generator, view["levels"])
+        return saved | {"trace": jnp.sum(charger), "top": charger[-1], "spilled": spilled}

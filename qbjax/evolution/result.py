@@ -1,0 +1,89 @@
+"""A charging curve with the evidence for it."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+
+# What may be saved of a state, by name.
+OBSERVABLES = ("energy", "ergotropy", "power", "populations", "battery", "rho")
+
+
+class Trajectory(eqx.Module):
+    """A charging curve and its evidence; what was not asked for in `save` is None.
+
+    Shapes are those of one model, with T times, L = N_max + 1 and d_c levels of the charger; a
+    batch puts its axes in front.
+
+    Attributes
+    ----------
+    ts
+        The times, shape (T,).
+    energy, ergotropy
+        Eqs. (4) and (5) over the full 2^N space, in the unit of omega_B, shape (T,).
+    power
+        dE_B/dt, as the generator gives it, shape (T,).
+    populations, battery, rho
+        Shapes (T, L), (T, L, L) and (T, d_c, L, d_c, L).
+    observables
+        What the functions of the argument `observables` returned, by name, with T in front.
+    error_estimate
+        Uncertainty of the energy, shape (T,). Exact: what rounding leaves in the splittings of
+        nearly equal singular values of K and, with a charger detuning, in the propagator.
+        Propagator: what rounding leaves. Integrators: N omega_B times the estimated local errors
+        of the state (in the norm sqrt(sum |rho_ij|^2)) summed over all steps, so one number for
+        all times.
+    trace_drift
+        max |Tr rho - 1| over the times, shape ().
+    smallest_eigenvalue
+        Of the state at the last time, shape (); None for the exact solution.
+    steps, rejected_steps
+        Steps of the integrator, those among them that were thrown away, shape (); None where there
+        is none.
+    top_population
+        Where the charger is a cut ladder: the largest population of its topmost level over the
+        times, shape (); else None.
+    status
+        A `Status` per time, shape (T,). `SPLITTINGS_LOST` (exact) or `NOT_CONVERGED` where
+        error_estimate exceeds tolerance * N * omega_B or is unknown, or where the trace drifts or
+        an eigenvalue is negative by more than the tolerance; `NOT_CONVERGED` with NaN in
+        place of numbers where the integrator did not arrive; `CUT_TOO_LOW` where the topmost level
+        of a cut charger holds more than 1e-6 that something would lead further up;
+        `OUT_OF_RANGE`, with NaN in place of numbers, where the host would have refused what JAX
+        is tracing.
+    method, why
+        The method that was used and the reason for the choice.
+
+    Examples
+    --------
+    >>> import qbjax as qb
+    >>> curve = qb.evolve(qb.StarBattery(N=2, F=0.5), [0.0, 5.0], save=("energy", "populations"))
+    >>> print(curve.energy.round(4), curve.populations.shape, curve.ergotropy)
+    [0.     0.5694] (2, 3) None
+    """
+
+    ts: jax.Array
+    energy: jax.Array | None
+    ergotropy: jax.Array | None
+    power: jax.Array | None
+    populations: jax.Array | None
+    battery: jax.Array | None
+    rho: jax.Array | None
+    observables: dict[str, jax.Array]
+    error_estimate: jax.Array
+    trace_drift: jax.Array
+    smallest_eigenvalue: jax.Array | None
+    steps: jax.Array | None
+    rejected_steps: jax.Array | None
+    top_population: jax.Array | None
+    status: jax.Array
+    method: str = eqx.field(static=True)
+    why: str = eqx.field(static=True)
+
+
+def completed(ts: jax.Array, saved: dict[str, Any], **evidence: Any) -> Trajectory:
+    """Return a trajectory from what was observed at its times, with its evidence."""
+    absent = ("smallest_eigenvalue", "steps", "rejected_steps", "top_population")
+    fields: dict[str, Any] = dict.fromkeys(absent) | evidence
+    fields |= {name: saved.get(name) for name in OBSERVABLES}
+    return Trajectory(ts=ts, observables=saved["observables"], **fields)
