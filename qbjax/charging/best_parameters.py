@@ -29,8 +29,9 @@ from qbjax.common.checks import (
     require_known,
 )
 from qbjax.common.minimise import minimise
+from qbjax.common.printing import Line, Printed, status_text
 from qbjax.model.parameters import PARAMETERS
-from qbjax.model.pulses import PiecewiseConstant, Pulse
+from qbjax.model.pulses import PiecewiseConstant, Pulse, is_pulse
 from qbjax.model.star_battery import StarBattery, over_batch, require_model
 
 Objective = Callable[[StarBattery], Any]
@@ -41,7 +42,7 @@ Bounds = tuple[Any, Any]
 _ON_BOUND = 1e-8
 
 
-class Optimum(eqx.Module):
+class Optimum(Printed):
     """The best parameters that `optimize` saw, with the evidence; a batch puts its axes in front.
 
     Attributes
@@ -86,6 +87,21 @@ class Optimum(eqx.Module):
     steps: jax.Array
     converged: jax.Array
     status: jax.Array
+
+    def _lines(self) -> list[Line]:
+        sides = {-1: "on its lower bound", 0: "", 1: "on its upper bound"}
+        plain = [name for name, value in self.parameters.items() if not is_pulse(value)]
+        lines: list[Line] = [("value", self.value, "of the figure of merit")]
+        for name in plain:
+            side = self.at_bound[name]
+            remark = sides[int(side)] if is_concrete(side) and jnp.ndim(side) == 0 else ""
+            lines.append((name, self.parameters[name], remark))
+        return [
+            *lines,
+            ("status", status_text(self.status), ""),
+            ("steps", self.steps, ""),
+            ("gradient_norm", self.gradient_norm, ""),
+        ]
 
 
 def optimize(

@@ -14,6 +14,7 @@ from qbjax.charging import times as charging
 from qbjax.charging.times import Exact, Problem
 from qbjax.common.checks import Status, raise_unless_ok, refuse
 from qbjax.common.minimise import minimise
+from qbjax.common.printing import Line, Printed, status_text
 from qbjax.exact import rates, sectors
 from qbjax.exact.applies import is_exact, without_idle_drive
 from qbjax.model.batching import map_batch
@@ -29,7 +30,7 @@ _SMOOTH = ("fit", "integral")
 _STEP = 1e-3
 
 
-class OptimalDephasing(eqx.Module):
+class OptimalDephasing(Printed):
     """The dephasing rate of the shortest charging time, and the evidence.
 
     Attributes
@@ -71,6 +72,17 @@ class OptimalDephasing(eqx.Module):
     scan_tau: jax.Array | None
     definition: str = eqx.field(static=True)
     method: str = eqx.field(static=True)
+
+    def _lines(self) -> list[Line]:
+        return [
+            ("gamma_C", self.gamma_C, "in the unit of g"),
+            ("tau", self.tau, f'in its inverse, by "{self.definition}"'),
+            ("status", status_text(self.status), ""),
+            ("converged", self.converged, ""),
+            ("method", self.method, ""),
+            ("scan_gamma_C", self.scan_gamma_C, ""),
+            ("scan_tau", self.scan_tau, ""),
+        ]
 
 
 def optimal_dephasing(

@@ -35,6 +35,7 @@ from qbjax.common.checks import (
     require,
     require_choice,
 )
+from qbjax.common.printing import Line, Printed, status_text
 from qbjax.exact import rates, sectors
 from qbjax.exact.applies import is_exact, obstacle, without_idle_drive
 from qbjax.exact.curves import Curve, charging_curve, energy_modes
@@ -48,7 +49,7 @@ _OPTION = {"fit": ("window", None), "decay_rate": ("min_weight", 1e-3), "settlin
 BRANCHES = ("continuous", "lowest")
 
 
-class ChargingTime(eqx.Module):
+class ChargingTime(Printed):
     """A charging time and what its definition gives besides.
 
     Attributes
@@ -81,6 +82,14 @@ class ChargingTime(eqx.Module):
     status: jax.Array
     evidence: dict[str, jax.Array]
     definition: str = eqx.field(static=True)
+
+    def _lines(self) -> list[Line]:
+        return [
+            ("tau", self.tau, f'in the inverse unit of g, by "{self.definition}"'),
+            ("log_tau", self.log_tau, ""),
+            ("status", status_text(self.status), ""),
+            *((name, value, "") for name, value in self.evidence.items()),
+        ]
 
 
 class Exact(eqx.Module):

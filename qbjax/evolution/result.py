@@ -5,11 +5,13 @@ from typing import Any
 import equinox as eqx
 import jax
 
+from qbjax.common.printing import Line, Printed, status_text
+
 # What may be saved of a state, by name.
 OBSERVABLES = ("energy", "ergotropy", "power", "populations", "battery", "rho")
 
 
-class Trajectory(eqx.Module):
+class Trajectory(Printed):
     """A charging curve and its evidence; what was not asked for in `save` is None.
 
     Shapes are those of one model, with T times, L = N_max + 1 and d_c levels of the charger; a
@@ -79,6 +81,28 @@ class Trajectory(eqx.Module):
     status: jax.Array
     method: str = eqx.field(static=True)
     why: str = eqx.field(static=True)
+
+    def _lines(self) -> list[Line]:
+        energy = "in the unit of omega_B"
+        own = [(name, value, "(observable)") for name, value in self.observables.items()]
+        return [
+            ("ts", self.ts, "in the inverse unit of g"),
+            ("energy", self.energy, energy),
+            ("ergotropy", self.ergotropy, energy),
+            ("power", self.power, "in the unit of omega_B times g"),
+            ("populations", self.populations, "of the ladder"),
+            ("battery", self.battery, ""),
+            ("rho", self.rho, ""),
+            *own,
+            ("status", status_text(self.status), ""),
+            ("method", self.method, f"({self.why})"),
+            ("error_estimate", self.error_estimate, "of the energy"),
+            ("trace_drift", self.trace_drift, ""),
+            ("smallest_eigenvalue", self.smallest_eigenvalue, "of the last state"),
+            ("steps", self.steps, ""),
+            ("rejected_steps", self.rejected_steps, ""),
+            ("top_population", self.top_population, "of the charger's topmost level"),
+        ]
 
 
 def completed(ts: jax.Array, saved: dict[str, Any], **evidence: Any) -> Trajectory:

@@ -18,6 +18,7 @@ from qbjax.common.checks import (
     require_choice,
     require_known,
 )
+from qbjax.common.printing import Line, Printed
 from qbjax.model.chargers import Charger, qubit
 from qbjax.model.own_terms import (
     LARGEST_SKEWNESS,
@@ -37,7 +38,7 @@ from qbjax.model.terms import Jump, Term
 Value = Any
 
 
-class StarBattery(eqx.Module):
+class StarBattery(Printed):
     r"""N battery qubits around one driven charger, with dephasing and other losses.
 
     In the frame rotating at omega_d, with the charger basis (|g>, |e>) and the Dicke ladder |n>,
@@ -189,6 +190,21 @@ class StarBattery(eqx.Module):
             conjugate = "Hermitian (add the conjugate of each term that is not)"
             text = f"off by {np.max(off):.3g} of its size" if is_concrete(off) else ""
             require_known(off <= LARGEST_SKEWNESS, "hamiltonian", conjugate, text)
+
+    def _title(self) -> str:
+        batch = f", a batch of {self.batch_shape}" if self.batch_shape else ""
+        return f"StarBattery: {self.charger.name} charger, {self.frame} frame{batch}"
+
+    def _lines(self) -> list[Line]:
+        lines: list[Line] = [("N", self.N, f"qubits, in {self.levels} levels")]
+        for name, row in PARAMETERS.items():
+            value = getattr(self, name)
+            shown = f"a {type(value).__name__} of time" if is_pulse(value) else value
+            lines.append((name, shown, "" if row.units == "1" else f"({row.units})"))
+        for name in ("hamiltonian", "jumps"):
+            terms = getattr(self, name)
+            lines.append((name, f"{len(terms)} of your own" if terms else None, ""))
+        return lines
 
     @property
     def batch_shape(self) -> tuple[int, ...]:

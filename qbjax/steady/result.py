@@ -5,11 +5,12 @@ import jax
 import jax.numpy as jnp
 
 from qbjax.basis import ladder
+from qbjax.common.printing import Line, Printed, status_text
 from qbjax.model.star_battery import StarBattery
 from qbjax.states.ergotropy import passive_excitations
 
 
-class SteadyState(eqx.Module):
+class SteadyState(Printed):
     """The state that charging settles in, its figures of merit, and the evidence.
 
     Shapes are those of one model, with L = N_max + 1 and d_c levels of the charger; a batch of
@@ -80,6 +81,23 @@ class SteadyState(eqx.Module):
     status: jax.Array
     method: str = eqx.field(static=True)
     why: str = eqx.field(static=True)
+
+    def _lines(self) -> list[Line]:
+        return [
+            ("energy", self.energy, "in the unit of omega_B"),
+            ("ergotropy", self.ergotropy, "in the unit of omega_B"),
+            ("ratio", self.ratio, "of ergotropy to energy"),
+            ("status", status_text(self.status), ""),
+            ("method", self.method, f"({self.why})"),
+            ("nullity", self.nullity, "of the Liouvillian (0: not known)"),
+            ("relaxation_time", self.relaxation_time, "in the inverse unit of g"),
+            ("residual", self.residual, ""),
+            ("error_estimate", self.error_estimate, "of the state"),
+            ("smallest_eigenvalue", self.smallest_eigenvalue, "of the battery's state"),
+            ("iterations", self.iterations, ""),
+            ("top_population", self.top_population, "of the charger's topmost level"),
+            ("populations", self.populations, "of the ladder"),
+        ]
 
 
 class Solution(eqx.Module):

@@ -1,0 +1,78 @@
+"""How models and results print: a title, and lines of a name, a value and what it means."""
+
+import html
+from collections.abc import Iterable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from qbjax.common.checks import Status, is_concrete
+
+# The name of a line, its value (None: there is no line), and a unit or a remark.
+Line = tuple[str, Any, str]
+
+
+class Printed(eqx.Module):
+    """What prints itself in a terminal, and as a table in a notebook."""
+
+    def _title(self) -> str:
+        return type(self).__name__
+
+    def _lines(self) -> Iterable[Line]:
+        raise NotImplementedError
+
+    def _texts(self) -> list[tuple[str, str, str]]:
+        return [
+            (name, text_of(value), unit) for name, value, unit in self._lines() if value is not None
+        ]
+
+    def __repr__(self) -> str:
+        """Return the title and the lines, the names in one column."""
+        lines = self._texts()
+        width = max((len(name) for name, *_ in lines), default=0)
+        texts = [f"  {name:<{width}}  {text} {unit}".rstrip() for name, text, unit in lines]
+        return "\n".join([self._title(), *texts])
+
+    def _repr_html_(self) -> str:
+        """Return the same as HTML."""
+        cells = "".join(
+            f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td><td>{html.escape(unit)}</td></tr>"
+            for name, text, unit in self._texts()
+        )
+        return f"<b>{html.escape(self._title())}</b><table>{cells}</table>"
+
+
+def text_of(value: Any) -> str:
+    """Return a value in a few words: a number, the range of an array, or that it is traced."""
+    if isinstance(value, str):
+        return value
+    shape, dtype = jnp.shape(value), jnp.result_type(value)
+    if not is_concrete(value):
+        return f"{dtype.name}{list(shape)}, traced"
+    numbers = np.asarray(value)
+    if numbers.dtype == bool and numbers.ndim == 0:
+        return str(numbers)
+    if numbers.ndim == 0:
+        return f"{numbers.item():.6g}" if np.isrealobj(numbers) else str(numbers)
+    size = "x".join(map(str, numbers.shape))
+    finite = numbers[np.isfinite(numbers)]
+    lost = numbers.size - finite.size
+    missing = f", {lost} not finite" if lost else ""
+    if np.iscomplexobj(numbers) or finite.size == 0:
+        return f"array {size}{missing}"
+    return f"array {size} from {finite.min():.6g} to {finite.max():.6g}{missing}"
+
+
+def status_text(status: jax.Array) -> str:
+    """Return the name of a status with its reason, or how often each one is there."""
+    if not is_concrete(status):
+        return text_of(status)
+    values, counts = np.unique(np.asarray(status), return_counts=True)
+    if len(values) == 1:
+        one = Status(int(values[0]))
+        return one.name if one is Status.OK else f"{one.name}: {one.reason}"
+    each = zip(values, counts, strict=True)
+    return ", ".join(f"{Status(int(value)).name} {count} times" for value, count in each)

@@ -1,0 +1,82 @@
+"""What models and results say of themselves."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import qbjax as qb
+
+MODEL = qb.StarBattery(N=2, F=0.5)
+BATCH = qb.StarBattery(N=jnp.array([1, 2]), F=jnp.array([0.5, 0.0]), N_max=2)
+
+
+def ergotropy(model):
+    return qb.steady_state(model).ergotropy
+
+
+RESULTS = {
+    "model": lambda: MODEL,
+    "steady state": lambda: qb.steady_state(MODEL),
+    "trajectory": lambda: qb.evolve(MODEL, [0.0, 2.0], observables={"one": jnp.trace}),
+    "charging time": lambda: qb.charging_time(MODEL, "decay_rate"),
+    "best dephasing": lambda: qb.optimal_dephasing(MODEL, "decay_rate"),
+    "optimum": lambda: qb.optimize(MODEL, ergotropy, {"F": (0.1, 2.0)}, max_steps=3),
+}
+
+
+def line(name, text):
+    """The line of a name, without it."""
+    return re.search(rf"^  {name} +(.*)$", text, re.MULTILINE)[1]
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_the_page_of_a_notebook_says_the_same(name):
+    result = RESULTS[name]()
+    text, page = str(result), result._repr_html_()
+    words = [each for row in text.splitlines()[1:] for each in row.split()]
+    plain = re.sub(r"<[^>]+>", " ", page)
+    assert len(words) > 8
+    assert all(each in plain or "&" in plain for each in words)
+
+
+def test_numbers_come_with_their_units_and_evidence():
+    state = qb.steady_state(MODEL)
+    text = str(state)
+    assert line("energy", text) == "1 in the unit of omega_B"
+    assert line("status", text) == "OK"
+    assert line("method", text).startswith("exact (dephasing on battery resonance")
+    assert float(line("relaxation_time", text).split()[0]) == pytest.approx(
+        float(state.relaxation_time), rel=1e-5
+    )
+    assert "iterations" not in text
+
+
+def test_what_cannot_be_trusted_says_why():
+    still = qb.steady_state(qb.StarBattery(N=2, F=0.5, gamma_C=0.0), throw=False)
+    assert line("status", str(still)).startswith(
+        "NO_DEPHASING: Argument `gamma_C` must be positive"
+    )
+
+
+def test_a_batch_is_short():
+    text = str(qb.steady_state(BATCH, throw=False))
+    assert line("status", text) == "OK 1 times, NO_DRIVE 1 times"
+    assert line("energy", text) == "array 2 from 0.5 to 0.5, 1 not finite in the unit of omega_B"
+    assert max(map(len, text.splitlines())) < 120
+    assert line("F", str(BATCH)) == "array 2 from 0 to 0.5 (unit of g)"
+
+
+@pytest.mark.parametrize("transform", [jax.jit, jax.vmap, jax.grad])
+def test_what_is_traced_prints_without_numbers(transform):
+    said = []
+
+    def energy(F):
+        state = qb.steady_state(qb.StarBattery(N=2, F=F))
+        said.append(str(state))
+        return state.energy
+
+    transform(energy)(np.array([0.5, 0.6]) if transform is jax.vmap else 0.5)
+    assert line("energy", said[0]).startswith("float64[], traced")
