@@ -12,7 +12,7 @@ from jax.tree_util import Partial
 from qbjax.charging import fit
 from qbjax.charging import times as charging
 from qbjax.charging.times import Exact, Problem
-from qbjax.common.checks import Status, raise_unless_ok, refuse
+from qbjax.common.checks import Status, number_where, raise_unless_ok, refuse
 from qbjax.common.minimise import minimise
 from qbjax.common.printing import Line, Printed, status_text
 from qbjax.exact import rates, sectors
@@ -165,7 +165,7 @@ def _closed_form(model: StarBattery, min_weight: Any, refused: jax.Array) -> Opt
         slowest = rates.energy_rate(one, sectors.diagonalise(one), min_weight)
         status = jnp.where(slowest.resolved, Status.OK, Status.SPLITTINGS_LOST)
         status = jnp.where(charges == Status.OK, status, charges)
-        log_omega = jnp.where(status == Status.OK, slowest.log_omega, jnp.nan)
+        log_omega = number_where(status == Status.OK, slowest.log_omega)
         log_gamma = jnp.log(4.0) + log_omega
         found = (jnp.exp(log_gamma), jnp.exp(-log_omega), log_gamma, -log_omega)
         converged = status == Status.OK

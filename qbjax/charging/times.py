@@ -29,6 +29,7 @@ from qbjax.common.checks import (
     ArgumentError,
     Status,
     as_number,
+    number_where,
     raise_unless_ok,
     refusal,
     refuse,
@@ -251,7 +252,7 @@ def _solve(
     if isinstance(problem, Exact):
         exists = rates.existence(model)
         status = jnp.where(exists == Status.OK, status, exists)
-        log_tau = jnp.where(exists == Status.OK, log_tau, jnp.nan)
+        log_tau = number_where(exists == Status.OK, log_tau)
     result = ChargingTime(jnp.exp(log_tau), log_tau, status, evidence, definition)
     return refuse(refused | out_of_range(model), result)
 
@@ -348,7 +349,7 @@ def trusted(problem: Problem, definition: str, log_gamma: jax.Array, branch: str
         lost = ~rates.energy_rate(problem.at(log_gamma), problem.spectrum, 1e-3).resolved
         status = jnp.where(lost, Status.SPLITTINGS_LOST, status)
     known = (status == Status.OK) | (status == Status.AMBIGUOUS)
-    return jnp.where(known, log_tau, jnp.nan), status, evidence
+    return number_where(known, log_tau), status, evidence
 
 
 def fit_values(problem: Exact, log_gamma: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -182,6 +182,14 @@ def as_number(value: Any, name: str) -> Any:
     return array.astype(jnp.result_type(float))
 
 
+def number_where(condition: Any, value: jax.Array) -> jax.Array:
+    """Return a value, and NaN where a condition does not hold; its derivatives are NaN there, too.
+
+    Those of `jnp.where` would be zero.
+    """
+    return value * jnp.where(condition, 1.0, jnp.nan).astype(value.real.dtype)
+
+
 def blank(refused: Any, values: Any) -> Any:
     """Return arrays with NaN in place of the numbers of what was refused, and False for True.
 
@@ -195,8 +203,9 @@ def blank(refused: Any, values: Any) -> Any:
         ahead = ahead.reshape(ahead.shape + (1,) * (leaf.ndim - ahead.ndim))
         if leaf.dtype == bool:
             return leaf & ~ahead
-        number = jnp.issubdtype(leaf.dtype, jnp.inexact)
-        return jnp.where(ahead, jnp.nan, leaf) if number else leaf
+        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+            return leaf
+        return number_where(~ahead, leaf)
 
     return jax.tree.map(blanked, values)
 

@@ -7,6 +7,7 @@ every pulse does in it; steps then end where intervals end. A feature costs a fe
 it, however long the time before.
 """
 
+import itertools
 import math
 from typing import Any
 
@@ -17,8 +18,10 @@ import jax.numpy as jnp
 
 from qbjax.generator import lindblad
 from qbjax.generator.bounds import spectral_box
-from qbjax.model.pulses import pulses_of
+from qbjax.model.parameters import PARAMETERS
+from qbjax.model.pulses import is_pulse
 from qbjax.model.star_battery import StarBattery
+from qbjax.model.terms import Term, total
 
 # The grid has 4^8 cells. An interval is divided into quarters, and judged by 4^2 samples.
 _QUARTERINGS, _SAMPLED = 8, 2
@@ -30,43 +33,54 @@ _OF_SLOPES = 100.0
 # The next term of a Taylor series of this order may exceed the tolerance by so much where a
 # derivative is taken: integrators are better than that, and bounds of rates too large.
 _EASE = 2500.0
+# So far apart must times be for the earlier ones to have a grid of their own, and the most grids.
+_APART, _GRIDS = 64, 4
 # At so many times the rates of motion are looked at for that.
 _LOOKS = 17
 
 
 class Intervals(eqx.Module):
-    """The intervals of [0, end] that no step leaves.
+    """The intervals of some [0, end] that no step leaves.
 
     Attributes
     ----------
     quarterings
-        For each cell of the grid, how often [0, end] was quartered to make its interval.
-    end
-        The last time, shape ().
+        For each cell of a grid, how often [0, end] was quartered to make its interval, shape
+        (grids, CELLS).
+    ends
+        The ends of the grids, the last time first, shape (grids,); 0 where there is none.
     """
 
     quarterings: jax.Array
-    end: jax.Array
+    ends: jax.Array
 
     def boundary(self, t: jax.Array) -> jax.Array:
         """Return the end of the interval that a time lies in; at a boundary, of the later one."""
         # Rounding alone may tell a time from the boundary it was meant to be.
-        cell = jnp.floor(t / self.end * CELLS + 1e-6).astype(int)
-        cells = CELLS >> 2 * self.quarterings[jnp.clip(cell, 0, CELLS - 1)].astype(int)
-        return self.end * ((cell // cells + 1) * (cells / CELLS))
+        rounding = max(1e-6, 8 * CELLS * float(jnp.finfo(self.ends.dtype).eps))
+        ends = jnp.where(self.ends > 0, self.ends, 1.0)
+        cell = jnp.floor(t / ends * CELLS + rounding).astype(int)
+        grids = jnp.arange(len(ends))
+        cells = CELLS >> 2 * self.quarterings[grids, jnp.clip(cell, 0, CELLS - 1)].astype(int)
+        boundaries = ends * ((cell // cells + 1) * (cells / CELLS))
+        # A shorter grid says nothing of what is beyond its end.
+        inside = (grids == 0) | ((self.ends > 0) & (cell < CELLS))
+        return jnp.min(jnp.where(inside, boundaries, jnp.inf))
 
 
 def intervals(
     model: StarBattery,
     start: jax.Array,
-    end: jax.Array,
+    ts: jax.Array,
     tolerance: jax.Array,
     integrator: diffrax.AbstractAdaptiveSolver,
 ) -> Intervals:
     """Return the intervals in which samples tell what the pulses of one model do.
 
     What samples miss of a pulse is measured by its integral over time: an angle, or a number of
-    decays. Nothing that lasts for 1/65536 of the time is passed over.
+    decays. Nothing that lasts for 1/65536 of the time is passed over, nor for 1/1024 of any of the
+    times that are asked for: where one is 64 times another, the earlier ones have a grid of their
+    own.
 
     Derivatives move where the state itself does not, and no error estimate of a step sees them.
     Where one is taken, the slopes of pulses are looked at, too, since a pulse of height zero has
@@ -76,16 +90,28 @@ def intervals(
     ----------
     model, start
         The model and the stored state it starts from; what is differentiated of them counts.
-    end
-        The last time, shape ().
+    ts
+        The times that are asked for, shape (T,).
     tolerance
         How much samples may miss in one interval, shape ().
     integrator
         What is going to take the steps.
     """
-    end = jnp.maximum(jax.lax.stop_gradient(end), jnp.finfo(end.dtype).tiny)
-    tolerance = jax.lax.stop_gradient(tolerance)
-    return Intervals(_quarterings(model, start, end, tolerance, integrator), end)
+    ts, tolerance = jax.lax.stop_gradient((ts, tolerance))
+    ends = [jnp.maximum(ts[-1], jnp.finfo(ts.dtype).tiny)]
+    for k in range(1, min(_GRIDS, len(ts))):
+        early = jnp.max(jnp.where(ts <= ts[-1] / _APART**k, ts, 0.0))
+        ends.append(jnp.where(early < ends[-1], early, 0.0))
+
+    def look(end: jax.Array) -> jax.Array:
+        return _quarterings(model, start, end, tolerance, integrator)
+
+    def on_one(end: jax.Array) -> jax.Array:
+        return jax.lax.cond(end > 0, look, lambda _: jnp.zeros(CELLS, jnp.int8), end)
+
+    if len(ends) == 1:
+        return Intervals(look(ends[0])[None], jnp.stack(ends))
+    return Intervals(jax.lax.map(on_one, jnp.stack(ends)), jnp.stack(ends))
 
 
 @eqx.filter_custom_jvp
@@ -101,13 +127,19 @@ def _quarterings(
 
 @_quarterings.def_jvp
 def _quarterings_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, None]:
+    # Second derivatives look no further.
+    arrays, rest = eqx.partition(primals, eqx.is_array)
+    primals = eqx.combine(jax.lax.stop_gradient(arrays), rest)
     model, _, end, tolerance, integrator = primals
+    count = itertools.count()
 
-    # One direction in which all parameters move that are differentiated, by an amount each.
+    # One direction in which all parameters move that are differentiated, by an amount of its own
+    # each: they may enter as a difference.
     def step(tangent: Any, parameter: Any) -> Any:
         if tangent is None:
             return None
-        return jnp.cos(jnp.arange(parameter.size)).reshape(parameter.shape)
+        amounts = jnp.asarray([math.cos(next(count)) for _ in range(parameter.size)])
+        return amounts.astype(parameter.dtype).reshape(parameter.shape)
 
     direction = jax.tree.map(step, tangents[0], model, is_leaf=lambda leaf: leaf is None)
     quarterings = _one_by_one(model, direction, end, tolerance)
@@ -150,13 +182,37 @@ def _one_by_one(
 
 def _on_grid(model: StarBattery, end: jax.Array) -> jax.Array:
     """Return all that depends on time in a model, at the ends of the cells, (..., CELLS + 1)."""
+    weighed = [(pulse, size) for pulse, size in _sizes(model) if is_pulse(pulse)]
 
     def values(t: jax.Array) -> jax.Array:
         drive = model.omega_B if model.omega_d is None else model.omega_d
         turning = [jnp.cos(drive * t), jnp.sin(drive * t)] if model.frame == "lab" else []
-        return jnp.stack([*(pulse(t) for pulse in pulses_of(model)), *turning])
+        return jnp.stack([*(size * pulse(t) for pulse, size in weighed), *turning])
 
     return jax.vmap(values, out_axes=1)(end * jnp.arange(CELLS + 1) / CELLS)
+
+
+def _sizes(model: StarBattery) -> list[tuple[Any, Any]]:
+    """Return everything that may be a pulse, with the size of the operator that it multiplies."""
+    shape = model.charger.levels, model.N, model.levels
+
+    def size(terms: tuple[Term, ...]) -> jax.Array:
+        plain = [
+            eqx.tree_at(lambda x: x.coefficient, term, jnp.ones(()))
+            if is_pulse(term.coefficient)
+            else term
+            for term in terms
+        ]
+        weights = total(tuple(plain), 0.0, *shape).entries.values()
+        # Those of a unit are no larger than one, as for the parameters that have a name.
+        return jnp.maximum(1.0, sum((jnp.max(jnp.abs(w)) for w in weights), jnp.zeros(())))
+
+    named = [(getattr(model, name), 1.0) for name in PARAMETERS]
+    own = [(term.coefficient, size((term,))) for term in model.hamiltonian]
+    for jump in model.jumps:
+        own.append((jump.rate, size(jump.terms) ** 2))
+        own += [(term.coefficient, size((term,)) ** 2) for term in jump.terms]
+    return named + own
 
 
 def _divide(samples: jax.Array, end: jax.Array, tolerance: jax.Array) -> jax.Array:

@@ -75,5 +75,7 @@ class Observe(eqx.Module):
         saved: dict[str, Any] = {name: known[name] for name in self.save}
         saved["observables"] = {name: jnp.asarray(f(known["rho"])) for name, f in self.functions}
         charger = jnp.sum(view["levels"], axis=1)
-        spilled = stored_states.spilled(generator, view["levels"])
+        # What led up at another time may have filled the topmost level.
+        always = problem.constant is not None
+        spilled = stored_states.spilled(generator, view["levels"]) if always else charger[-1]
         return saved | {"trace": jnp.sum(charger), "top": charger[-1], "spilled": spilled}

@@ -92,7 +92,7 @@ def _controller(
     planned = diffrax.PIDController(options.rtol, options.atol, dtmax=options.max_step)
     resolved = None
     if problem.model.depends_on_time:
-        resolved = intervals(problem.model, start, ts[-1], options.rtol, solver)
+        resolved = intervals(problem.model, start, ts, options.rtol, solver)
     inner: Any = Stops(planned, ts, resolved)
     if jumps:
         inner = diffrax.ClipStepSizeController(inner, jump_ts=jnp.sort(jnp.concatenate(jumps)))

@@ -60,11 +60,12 @@ def as_start(rho0: Any, levels: int, N: ArrayLike, charger: Charger) -> Start:
     forms = ((levels,), shape, (levels, levels), 2 * shape)
     listed = f"of shape {', '.join(map(str, forms[:-1]))} or {forms[-1]}"
     require(array.shape in forms, "rho0", listed, f"of shape {array.shape}")
-    unclear = array.shape == shape == (levels, levels)
+    # The dimensions of a Qobj say what it is: kets of both are density matrices by now.
+    unclear = array.shape == shape == (levels, levels) and not is_qobj(rho0)
     battery = array.shape in (forms[0], forms[2]) and not unclear
     if unclear:
         rho, refused = _ket_or_battery(array, tolerance)
-    elif array.shape in (shape, (levels,)):
+    elif array.shape == (levels,) or (array.shape == shape and not battery):
         rho, refused = _projector(array), _demand(_ket_checks(array, tolerance), "rho0")
     else:
         rho = array.reshape(2 * (math.isqrt(array.size),))

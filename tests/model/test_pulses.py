@@ -11,6 +11,7 @@ import pytest
 
 import qbjax as qb
 from qbjax.evolution.features import CELLS, intervals
+from qbjax.model.batching import enable_x64
 
 STEPPING = ("tsit5", "dopri8", "kvaerno5")
 
@@ -145,7 +146,7 @@ def test_what_is_shorter_than_the_grid_is_told_by_stops_or_by_a_longest_step():
 
 def lengths(model, end):
     """The lengths of the intervals of [0, end], over that, from the first one to the last."""
-    found = intervals(model, jnp.zeros(()), jnp.asarray(end), jnp.asarray(1e-8), diffrax.Dopri8())
+    found = intervals(model, jnp.zeros(()), jnp.asarray([end]), jnp.asarray(1e-8), diffrax.Dopri8())
     edges = [0.0]
     while edges[-1] < end * (1 - 1e-12):
         edges.append(float(found.boundary(jnp.asarray(edges[-1]))))
@@ -175,3 +176,72 @@ def test_stops_are_checked():
         qb.Pulse(jnp.sin, stops=[1.0, np.nan])
     with pytest.raises(qb.ArgumentError, match="`stops` must be one-dimensional"):
         qb.Pulse(jnp.sin, stops=1.0)
+
+
+@pytest.mark.parametrize("later", [[1e5], [1e2, 1e3, 1e4, 1e5]])
+def test_a_late_time_takes_nothing_from_the_earlier_ones(later):
+    model = qb.StarBattery(1, qb.Pulse(gaussian, 10.0, 10.03, 0.1), gamma_C=0.1, kappa=0.3)
+    alone = qb.evolve(model, [12.0], method="kvaerno5").energy
+    among = qb.evolve(model, [1.0, 12.0, *later], method="kvaerno5").energy
+    assert alone[0] > 0.5
+    np.testing.assert_allclose(among[1], alone[0], rtol=1e-6)
+
+
+def test_a_weak_pulse_of_a_strong_term_is_seen():
+    """Height and matrix, or rate and jump, are defined only together."""
+    flip = np.array([[0.0, 1.0], [1.0, 0.0]])
+    energies, rates = [], []
+    for scale in (1.0, 1e9):
+        pulse = qb.Pulse(gaussian, 5.0 / scale, 50.03, 0.1)
+        model = qb.StarBattery(
+            1, 0.0, gamma_C=0.1, hamiltonian=qb.Term(pulse, battery=scale * flip)
+        )
+        energies.append(qb.evolve(model, [100.0]).energy[0])
+        jump = qb.Jump(pulse, qb.Term(np.sqrt(scale), battery=qb.J_plus))
+        rates.append(qb.evolve(qb.StarBattery(1, 0.0, gamma_C=0.1, jumps=jump), [100.0]).energy[0])
+    np.testing.assert_allclose(energies, energies[0], rtol=1e-6)
+    np.testing.assert_allclose(rates, rates[0], rtol=1e-6)
+    assert min(energies[0], rates[0]) > 0.1
+
+
+def test_second_derivatives_see_a_pulse():
+    def energy(height):
+        model = qb.StarBattery(1, qb.Pulse(gaussian, height, 1.0, 1.0), gamma_C=0.1)
+        return qb.evolve(model, [2.0], save=("energy",), gradient="forward").energy[0]
+
+    slope = jax.jacfwd(energy)
+    expected = (slope(1.0 + 1e-5) - slope(1.0 - 1e-5)) / 2e-5
+    np.testing.assert_allclose(jax.jacfwd(slope)(1.0), expected, rtol=1e-6)
+
+
+def test_parameters_that_enter_as_a_difference_have_derivatives():
+    def drive(t, a, b):
+        return gaussian(t, a - b, 15.0, 0.02) + 0.2
+
+    def energy(a, b):
+        model = qb.StarBattery(1, qb.Pulse(drive, a, b), gamma_C=0.1)
+        return qb.evolve(model, [20.0], save=("energy",)).energy[0]
+
+    first, second = jax.grad(energy, (0, 1))(0.0, 0.0)
+    expected = (energy(1e-3, 0.0) - energy(-1e-3, 0.0)) / 2e-3
+    np.testing.assert_allclose(first, expected, rtol=1e-3)
+    np.testing.assert_allclose(second, -first, rtol=1e-9)
+
+
+def test_a_pulse_in_single_precision_takes_few_steps():
+    with enable_x64(False):
+        drive = qb.Pulse(gaussian, 1 / 0.3, 20.0, 0.3)
+        model = qb.StarBattery(1, drive, gamma_C=0.1)
+        curve = qb.evolve(model, [37.7], rtol=1e-4, tolerance=1e-2)
+        assert curve.steps < 200
+        np.testing.assert_allclose(curve.energy, 0.71431, atol=1e-3)
+
+
+def test_a_cut_that_was_too_low_before_the_drive_ended_is_flagged():
+    def ends(height):
+        return qb.PiecewiseConstant([5.0], [height, 0.0])
+
+    model = qb.StarBattery(2, ends(2.0), ends(1.0), gamma_C=0.1, charger=qb.cavity(3))
+    with pytest.warns(UserWarning, match="more levels"):
+        curve = qb.evolve(model, [5.0, 6.0])
+    np.testing.assert_array_equal(curve.status, qb.Status.CUT_TOO_LOW)

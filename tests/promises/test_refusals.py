@@ -284,3 +284,19 @@ def test_no_check_of_numbers_is_without_a_twin():
     }
     with pytest.raises(AssertionError, match="a check of numbers has a twin"):
         jax.jit(lambda x: checks.require(x > 0, "x", "positive", x))(1.0)
+
+
+@pytest.mark.parametrize("direction", [jax.grad, jax.jacfwd])
+def test_derivatives_of_what_is_refused_are_no_numbers(direction):
+    def leaking(kappa):
+        model = qb.StarBattery(2, 0.5, gamma_C=0.1, kappa=kappa)
+        return qb.steady_state(model, throw=False).energy
+
+    def dephased(gamma_C):
+        return qb.charging_time(
+            qb.StarBattery(2, 0.5, gamma_C=gamma_C), "decay_rate", throw=False
+        ).tau
+
+    for number in (leaking, dephased):
+        assert np.isnan(jax.jit(direction(number))(-0.5))
+        assert np.isfinite(jax.jit(direction(number))(0.5))

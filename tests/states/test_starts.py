@@ -139,3 +139,13 @@ def test_a_start_fits_into_the_smallest_battery_of_a_batch(rates):
         assert np.all(solve(top[2]).status == qb.Status.OK)
         with pytest.raises(qb.ArgumentError, match="`rho0` must be empty above the level N"):
             solve(top[3])
+
+
+def test_the_dimensions_of_a_qobj_say_what_it_is():
+    """Beside one qubit a square matrix might be a ket of both; that of a Qobj is not."""
+    model = qb.StarBattery(1, 0.7)
+    full = qb.evolve(model, [0.0], rho0=qutip.fock_dm(2, 0))
+    np.testing.assert_allclose(full.energy, 1.0)
+    for strange in (qutip.Qobj([[0, 1], [0, 0]]), qutip.sigmax() / np.sqrt(2)):
+        with pytest.raises(qb.ArgumentError, match="`rho0` must be"):
+            qb.evolve(model, [0.0], rho0=strange)
