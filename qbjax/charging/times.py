@@ -247,7 +247,9 @@ def _solve(
     refused: jax.Array,
 ) -> ChargingTime:
     problem = problem_of(model, option)
-    log_gamma = jnp.log(jnp.where(model.gamma_C > 0, model.gamma_C, 1.0))
+    # A negative rate is refused, and the derivatives that lead to it are NaN for it.
+    rate = jnp.abs(jnp.where(model.gamma_C == 0, 1.0, model.gamma_C))
+    log_gamma = jnp.log(rate)
     log_tau, status, evidence = trusted(problem, definition, log_gamma, branch)
     if isinstance(problem, Exact):
         exists = rates.existence(model)
