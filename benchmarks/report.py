@@ -1,6 +1,6 @@
 """Tables and pictures of results that are there: `python -m benchmarks.report`.
 
-Writes `results/README.md` with its pictures, and the short table of the project's README between
+Writes `results/README.md` with its pictures, and the short table of `docs/benchmarks.md` between
 its two marks.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.cases import CASES, RESULTS
 from qbjax import plotting
 
-README = Path(__file__).parents[1] / "README.md"
+SHORT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 MARKS = "<!-- benchmarks: made by python -m benchmarks.report -->", "<!-- end -->"
 
 # Cases that are drawn as time against size, with the largest error that counts, if there is one.
@@ -170,7 +170,7 @@ TASKS = (
 
 
 def short_table(results: dict[str, Found]) -> str:
-    """Return the table for the project's README: the fastest that is right, of either side.
+    """Return the table for `docs/benchmarks.md`: the fastest that is right, of either side.
 
     Of the sizes of a task whose errors are known it has the smallest, the largest at which a peer
     is right, the largest, and all at which a peer wins.
@@ -239,10 +239,10 @@ def main() -> None:
     if gpu := load(RESULTS / "gpu"):
         pages += ["# Slower on the GPU", crossovers(load(RESULTS / "cpu"), gpu)]
     (RESULTS / "README.md").write_text("\n\n".join(pages) + "\n")
-    before, _, rest = README.read_text().partition(MARKS[0])
+    before, _, rest = SHORT.read_text().partition(MARKS[0])
     _, _, after = rest.partition(MARKS[1])
     short = short_table(load(RESULTS / "cpu"))
-    README.write_text(f"{before}{MARKS[0]}\n{short}\n{MARKS[1]}{after}")
+    SHORT.write_text(f"{before}{MARKS[0]}\n{short}\n{MARKS[1]}{after}")
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ def _parser() -> _Parser:
     _add_model(sub, without="gamma_C")
     _add_definition(sub)
     sub = add("sweep", _sweep, "Observables over a grid of parameters, into a Zarr store.")
-    sub.add_argument("file", help="TOML file with a table [grid]: see the README, Sweeps")
+    sub.add_argument("file", help="TOML file with a table [grid]: see docs/sweeps.md")
     sub.add_argument("--store", default=argparse.SUPPRESS, help="directory of the store")
     sub.add_argument("--overwrite", action="store_true", help="discard a sweep that is there")
     sub.add_argument("--plot", action="store_true", help="draw every observable beside the store")

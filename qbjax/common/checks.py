@@ -174,6 +174,14 @@ def as_array(values: Any, name: str) -> Any:
     return array
 
 
+def as_real(values: Any, name: str) -> Any:
+    """Return an array of real numbers in the precision that is worked in, or refuse it."""
+    array = as_array(values, name)
+    real = "real numbers" if array.ndim else "a real number"
+    require(not jnp.iscomplexobj(array), name, real, values)
+    return array.astype(jnp.result_type(float))
+
+
 def as_number(value: Any, name: str) -> Any:
     """Return one real number as an array of shape () in the precision that is worked in."""
     array = as_array(value, name)

@@ -202,7 +202,8 @@ def generator(model: StarBattery, t: ArrayLike = 0.0) -> Generator:
     --------
     >>> import jax.numpy as jnp
     >>> import qbjax as qb
-    >>> from qbjax.generator.lindblad import apply, generator
+    >>> from qbjax.generator.lindblad import generator
+    >>> from qbjax.generator.stored_states import apply
     >>> L = generator(qb.StarBattery(N=2, F=0.5, kappa=0.1))
     >>> rho = jnp.zeros((2, 3, 2, 3)).at[1, 0, 1, 0].set(1.0)
     >>> print(apply(L, rho)[:, 0, :, 0].real)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from qbjax.common.checks import array_module, as_array, require, require_known
+from qbjax.common.checks import array_module, as_real, require, require_known
 
 
 class Pulse(eqx.Module):
@@ -69,11 +69,13 @@ class Pulse(eqx.Module):
         self.function = function
         self.stops = None
         if stops is not None:
-            times = as_array(stops, "stops")
+            times = as_real(stops, "stops")
             require(times.ndim == 1, "stops", "one-dimensional", stops)
             require_known(array_module(times).isfinite(times), "stops", "finite", stops)
-            self.stops = jnp.asarray(times, float)
-        self.parameters = jax.tree.map(lambda x: jnp.asarray(x, dtype=float), parameters)
+            self.stops = jnp.asarray(times)
+        self.parameters = jax.tree.map(
+            lambda leaf: jnp.asarray(as_real(leaf, "parameters")), parameters
+        )
         value = jax.eval_shape(self, jax.ShapeDtypeStruct((), float))
         good = value.shape == () and jnp.issubdtype(value.dtype, jnp.floating)
         found = f"of shape {value.shape} and type {value.dtype}"
@@ -112,8 +114,8 @@ class PiecewiseConstant(eqx.Module):
 
     def __init__(self, times: ArrayLike, values: ArrayLike):
         """Check that there is one value more than times."""
-        self.times = jnp.asarray(as_array(times, "times"), float)
-        self.values = jnp.asarray(as_array(values, "values"), float)
+        self.times = jnp.asarray(as_real(times, "times"))
+        self.values = jnp.asarray(as_real(values, "values"))
         require(self.times.ndim == 1, "times", "one-dimensional", times)
         fits = self.values.shape == (self.times.size + 1,)
         shape = f"of shape ({self.times.size + 1},), one more than times"

@@ -19,6 +19,7 @@ from qbjax.common.checks import (
     ArgumentError,
     array_module,
     as_array,
+    as_real,
     is_concrete,
     require,
     require_known,
@@ -199,6 +200,9 @@ class Term(eqx.Module):
             finite = array_module(number).isfinite(number)
             require_known(finite, "coefficient", "finite", coefficient)
             self.coefficient = jnp.asarray(number)
+        for name, matrix in (("charger", charger), ("battery", battery)):
+            array = "an array: bring it over by qbjax.from_qutip"
+            require(not hasattr(matrix, "full"), name, array, "a Qobj")
         self.charger = None if charger is None else _bands(charger, "charger")
         self.matrix = None if callable(battery) else _bands(battery, "battery")
         self.battery = battery if callable(battery) else None
@@ -259,8 +263,7 @@ class Jump(eqx.Module):
         """Check the rate."""
         self.rate = rate
         if not is_pulse(rate):
-            require(not jnp.iscomplexobj(rate), "rate", "a real number", rate)
-            self.rate = jnp.asarray(rate, dtype=float)
+            self.rate = jnp.asarray(as_real(rate, "rate"))
             require_known(
                 (self.rate >= 0) & jnp.isfinite(self.rate), "rate", "finite, not negative", rate
             )

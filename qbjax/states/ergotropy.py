@@ -23,7 +23,7 @@ from jax.typing import ArrayLike
 
 from qbjax.basis.ladder import level_numbers
 from qbjax.common import linalg
-from qbjax.common.checks import as_array, blank, refusal, require_choice
+from qbjax.common.checks import as_array, as_real, blank, refusal, require_choice
 from qbjax.states.density_matrix import as_battery
 
 _SPACES = ("full", "symmetric")
@@ -356,9 +356,9 @@ def capacity(
 def battery_frequency(omega_B: ArrayLike) -> jax.Array:
     """Return a frequency of the battery that is positive, or NaN where it is traced."""
     # A negative frequency would turn the ladder over, and the sorted levels with it.
-    frequency = as_array(omega_B, "omega_B")
+    frequency = as_real(omega_B, "omega_B")
     refused = refusal(frequency > 0, "omega_B", "positive", omega_B)
-    return blank(refused, jnp.asarray(frequency, float))
+    return blank(refused, jnp.asarray(frequency))
 
 
 def number_of_qubits(N: ArrayLike | None, levels: int) -> jax.Array:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from qbjax.basis.ladder import lowering_elements
-from qbjax.common.checks import as_array, require
+from qbjax.common.checks import as_array, as_real, require
 from qbjax.states.density_matrix import as_state
 from qbjax.states.ergotropy import battery_frequency, number_of_qubits
 from qbjax.states.qobj import from_qobj, is_qobj
@@ -33,7 +33,7 @@ def average_power(energy: ArrayLike, t: ArrayLike) -> jax.Array:
     >>> print(average_power(jnp.array([0.0, 3.0]), jnp.array([0.0, 2.0])))
     [0.  1.5]
     """
-    stored, time = jnp.asarray(energy), jnp.asarray(t)
+    stored, time = jnp.asarray(as_real(energy, "energy")), jnp.asarray(as_real(t, "t"))
     started = time != 0
     return jnp.where(started, stored / jnp.where(started, time, 1), 0.0)
 
@@ -95,4 +95,5 @@ def instantaneous_power(
     # <sigma^+ J_-> = sum_n <n-1|J_-|n> <g,n|rho|e,n-1>: a subdiagonal of the block between g and e.
     coherence = jnp.diagonal(matrix[..., 1:levels, levels:-1], axis1=-2, axis2=-1)
     flow = jnp.sum(lowering_elements(qubits[..., None], levels)[..., 1:] * coherence, axis=-1)
-    return -2 * battery_frequency(omega_B) * g / jnp.sqrt(qubits) * jnp.imag(flow)
+    coupling = as_real(g, "g")
+    return -2 * battery_frequency(omega_B) * coupling / jnp.sqrt(qubits) * jnp.imag(flow)

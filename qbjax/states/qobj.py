@@ -32,6 +32,8 @@ def from_qobj(
         The name of the argument in messages.
     """
     require(is_qobj(qobj), name, "a Qobj", type(qobj).__name__)
+    levels = all(isinstance(size, int) for part in qobj.dims for size in part)
+    require(levels, name, "a ket or a matrix", f"a superoperator of the dimensions {qobj.dims}")
     rows, columns = (tuple(part) for part in qobj.dims)
     if qobj.isket:
         columns = ()

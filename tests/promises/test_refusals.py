@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import qutip
 
 import qbjax as qb
 from qbjax.common import checks
@@ -300,3 +301,32 @@ def test_derivatives_of_what_is_refused_are_no_numbers(direction):
     for number in (leaking, dephased):
         assert np.isnan(jax.jit(direction(number))(-0.5))
         assert np.isfinite(jax.jit(direction(number))(0.5))
+
+
+IDENTITY = np.eye(2) / 2
+FOREIGN = {
+    "`rho_B` must be a ket or a matrix": lambda: qb.ergotropy(qutip.to_super(qutip.qeye(2))),
+    "`battery` must be an array: bring it over": lambda: qb.Term(1.0, battery=qutip.jmat(1, "x")),
+    "`charger` must be an array: bring it over": lambda: qb.Term(1.0, qutip.destroy(2)),
+    "`rate` must be an array of numbers": lambda: qb.Jump(None, qb.Term(1.0)),
+    "`rate` must be a real number": lambda: qb.Jump(1j, qb.Term(1.0)),
+    "`parameters` must be an array of numbers": lambda: qb.Pulse(jnp.sin, "a"),
+    "`parameters` must be a real number": lambda: qb.Pulse(lambda t, a: a * t, 1j),
+    "`stops` must be real numbers": lambda: qb.Pulse(jnp.sin, stops=[1 + 1j]),
+    "`times` must be real numbers": lambda: qb.PiecewiseConstant([1 + 3j], [1.0, 2.0]),
+    "`values` must be real numbers": lambda: qb.PiecewiseConstant([1.0], [1j, 2.0]),
+    "`omega_B` must be a real number": lambda: qb.energy(IDENTITY, 1 + 1j),
+    "`energy` must be an array of numbers": lambda: qb.average_power(None, [1.0]),
+    "`t` must be real numbers": lambda: qb.average_power([1.0], [1j]),
+    "`g` must be an array of numbers": lambda: qb.instantaneous_power(
+        np.eye(4).reshape(2, 2, 2, 2) / 4, g="a"
+    ),
+}
+
+
+@pytest.mark.parametrize("message", FOREIGN)
+def test_errors_of_other_libraries_do_not_come_through(message):
+    with pytest.raises(qb.ArgumentError) as refused:
+        FOREIGN[message]()
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
