@@ -15,7 +15,7 @@ import textwrap
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ class Store:
         """Open the store of a sweep; one of another sweep is refused."""
         import zarr
 
-        self.path = path
+        self.path, self._directory = path, which(path)
         group: Any = zarr.open_group(path, mode="r+")
         _require_same(path, json.loads(group.attrs["sweep"]), what)
         self.group = group
@@ -110,6 +110,7 @@ class Store:
 
     def write(self, number: int, parts: Parts) -> None:
         """Write what a chunk gives, and then that it is done."""
+        self._require_untouched()
         with _writing(self.path):
             for name, (where, values) in parts.items():
                 self.group[name][where] = values
@@ -117,14 +118,22 @@ class Store:
 
     def sign(self, attrs: dict[str, Any]) -> None:
         """Write what the chunks were made with; times of several calls add up."""
+        self._require_untouched()
         before = self.group.attrs.get("wall_time", 0.0)
         with _writing(self.path):
             self.group.attrs.update(attrs | {"wall_time": before + attrs["wall_time"]})
+
+    def _require_untouched(self) -> None:
+        """Refuse to write into what has taken the place of the store."""
+        untouched = which(self.path) == self._directory
+        one = "left in its place while a sweep is at work"
+        require(untouched, "store", one, f'"{self.path}", which another process has replaced')
 
     def dataset(self) -> Any:
         """Return the arrays, labelled; their values are read when they are used."""
         import xarray
 
+        self._require_untouched()
         options: dict[str, Any] = {
             "consolidated": False,
             "mask_and_scale": False,
@@ -151,6 +160,8 @@ def check_path(store: Any) -> Path:
     local = "a local directory (make it there, and copy it when it is done)"
     require("://" not in str(store), "store", local, f'"{store}"')
     path = Path(store).expanduser()
+    # A link cannot be renamed over: what it leads to can.
+    path = path.resolve() if path.is_symlink() else path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         free = not path.exists() or not any(path.iterdir())
@@ -172,8 +183,10 @@ def _clear(path: Path) -> None:
     """Remove what processes that were killed left beside a store a day ago."""
     for what in ("making", "discarded"):
         for litter in path.parent.glob(f"{glob.escape(path.name)}.*.{what}"):
-            if time.time() - litter.stat().st_mtime > 86400:
-                shutil.rmtree(litter, ignore_errors=True)
+            # Another process may remove its own at this moment.
+            with suppress(FileNotFoundError):
+                if time.time() - litter.stat().st_mtime > 86400:
+                    shutil.rmtree(litter, ignore_errors=True)
 
 
 def which(path: Path) -> int | None:

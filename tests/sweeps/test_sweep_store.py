@@ -104,3 +104,31 @@ def test_only_old_litter_beside_a_store_is_removed(tmp_path):
     sweep(tmp_path / "s.zarr")
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {"s.zarr", "s.zarr.young.making", "s.zarr.young.discarded"}
+
+
+def test_a_store_that_another_sweep_took_is_left_to_it(tmp_path, monkeypatch):
+    """A sweep at work says so; what it has computed does not come into the other one."""
+    path = tmp_path / "s.zarr"
+    write, seen = store.Store.write, []
+
+    def replaced(kept, number, parts):
+        seen.append(number)
+        if len(seen) == 2:
+            monkeypatch.setattr(store.Store, "write", write)
+            sweep(path, functools.partial(qb.StarBattery, 3), overwrite=True)
+        write(kept, number, parts)
+
+    monkeypatch.setattr(store.Store, "write", replaced)
+    with pytest.raises(qb.ArgumentError, match="`store` must be left in its place"):
+        sweep(path, chunk_size=1)
+    fresh = sweep(None, functools.partial(qb.StarBattery, 3))
+    again = sweep(path, functools.partial(qb.StarBattery, 3))
+    np.testing.assert_array_equal(again.ergotropy, fresh.ergotropy)
+
+
+def test_a_link_to_an_empty_directory_is_a_store(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    first = sweep(tmp_path / "link")
+    assert store.is_sweep(tmp_path / "real")
+    np.testing.assert_array_equal(sweep(tmp_path / "link").energy, first.energy)
