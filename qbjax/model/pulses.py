@@ -16,8 +16,8 @@ class Pulse(eqx.Module):
 
     Before it integrates, `qbjax.evolve` looks at a pulse at 65536 times, evenly spaced up to the
     last one that is asked for, so that no step passes over what happens at them. What is shorter
-    than that spacing needs `stops`. Whether a rate turns negative is not looked at: it shows in the
-    status of what is solved with it.
+    than that spacing needs `stops`. Whether a rate turns negative is not looked
+    at: what is solved with it may be no state.
 
     Parameters
     ----------
