@@ -276,7 +276,7 @@ def test_no_check_of_numbers_is_without_a_twin():
             if getattr(getattr(statement, "func", None), "id", "") == "refusal":
                 dropped.append(f"{path.name}:{node.lineno}")
     assert not dropped
-    # Whoever adds a check adds its twin to `out_of_range`, its row to the tables above, and one here.
+    # A new check has a twin in `out_of_range`, a row in the tables above, and one more here.
     assert passing == {
         "best_parameters": 1,
         "minimise": 1,
