@@ -72,7 +72,8 @@ def as_start(rho0: Any, levels: int, N: ArrayLike, charger: Charger) -> Start:
         rho, refused = _of_trace_one(rho), _demand(_matrix_checks(rho, tolerance), "rho0")
     if battery:
         rho = _beside_ground(rho, charger.levels)
-    rho = rho.reshape(2 * shape)
+    # Methods look at different halves of it.
+    rho = ((rho + _adjoint(rho)) / 2).reshape(2 * shape)
     module = array_module(array, N)
     above = module.arange(levels) > module.min(module.asarray(N))
     stray = module.max(module.abs(rho) * above[:, None, None])

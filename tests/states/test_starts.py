@@ -149,3 +149,14 @@ def test_the_dimensions_of_a_qobj_say_what_it_is():
     for strange in (qutip.Qobj([[0, 1], [0, 0]]), qutip.sigmax() / np.sqrt(2)):
         with pytest.raises(qb.ArgumentError, match="`rho0` must be"):
             qb.evolve(model, [0.0], rho0=strange)
+
+
+def test_methods_agree_on_a_start_of_few_digits():
+    """What rounding of half precision leaves of a skew part is taken out."""
+    skew = np.diag([0.5, 0.5, 0.0]) + np.diag([0.006, 0.0], 1)
+    start, model = skew.astype(np.float16), qb.StarBattery(2, 0.7)
+    hermitian = (start.astype(float) + start.astype(float).T) / 2
+    expected = qb.evolve(model, [2.0], rho0=hermitian).energy
+    for method in ("exact", "chebyshev", "propagator", "dopri8"):
+        energy = qb.evolve(model, [2.0], rho0=start, method=method).energy
+        np.testing.assert_allclose(energy, expected, rtol=1e-7)
