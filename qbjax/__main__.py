@@ -184,19 +184,19 @@ def _join_numbers(argv: Sequence[str]) -> list[str]:
     return joined
 
 
-def _given(options: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
-    """Return those of the options that were given, by name."""
+def _options_of(options: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
+    """Return those of the options that the user set, by name."""
     return {name: getattr(options, name) for name in names if name in options}
 
 
 def _model(options: argparse.Namespace) -> qb.StarBattery:
     charger = charger_from_text(options.charger)
-    return qb.StarBattery(**_given(options, ("N", "F", *_MODEL_OPTIONS)), charger=charger)
+    return qb.StarBattery(**_options_of(options, ("N", "F", *_MODEL_OPTIONS)), charger=charger)
 
 
 def _steady_state(options: argparse.Namespace) -> Result:
-    given = _given(options, _STEADY_OPTIONS)
-    return _fields(qb.steady_state(_model(options), **given), without=("rho", "battery"))
+    settings = _options_of(options, _STEADY_OPTIONS)
+    return _fields(qb.steady_state(_model(options), **settings), without=("rho", "battery"))
 
 
 def _evolve(options: argparse.Namespace) -> Result:
@@ -209,39 +209,39 @@ def _evolve(options: argparse.Namespace) -> Result:
         samples = _SAMPLES if options.samples is None else options.samples
         require(samples >= 2, "samples", "at least 2", samples)
         times = np.linspace(0.0, options.t_end, samples)
-    return _fields(qb.evolve(_model(options), times, **_given(options, _EVOLVE_OPTIONS)))
+    return _fields(qb.evolve(_model(options), times, **_options_of(options, _EVOLVE_OPTIONS)))
 
 
 def _charging_time(options: argparse.Namespace) -> Result:
-    given = _given(options, _TIME_OPTIONS)
-    return _fields(qb.charging_time(_model(options), options.definition, **given))
+    settings = _options_of(options, _TIME_OPTIONS)
+    return _fields(qb.charging_time(_model(options), options.definition, **settings))
 
 
 def _optimal_dephasing(options: argparse.Namespace) -> Result:
-    given = _given(options, _TIME_OPTIONS)
-    found = qb.optimal_dephasing(_model(options), options.definition, progress=True, **given)
+    settings = _options_of(options, _TIME_OPTIONS)
+    best = qb.optimal_dephasing(_model(options), options.definition, progress=True, **settings)
     if options.json:
-        return _fields(found)
+        return _fields(best)
     # For a reader, how the descent came down is its number of steps, and the scan too long.
-    steps = {} if found.history is None else {"steps": int(np.isfinite(found.history).sum()) - 1}
-    return _fields(found, without=("history", "scan_gamma_C", "scan_tau")) | steps
+    steps = {} if best.history is None else {"steps": int(np.isfinite(best.history).sum()) - 1}
+    return _fields(best, without=("history", "scan_gamma_C", "scan_tau")) | steps
 
 
 def _sweep(options: argparse.Namespace) -> Result:
-    arguments = from_toml(options.file) | _given(options, ("store",))
-    found = qb.sweep(**arguments, overwrite=options.overwrite)
+    arguments = from_toml(options.file) | _options_of(options, ("store",))
+    dataset = qb.sweep(**arguments, overwrite=options.overwrite)
     store = Path(arguments["store"]).expanduser()
-    drawn = qb.plot.draw_sweep(found, store.with_suffix("")) if options.plot else []
-    shape = {dim: found.sizes[dim] for values in found.coords.values() for dim in values.dims}
-    # On a terminal it was shown already.
-    shown = sys.stderr.isatty() and not options.json
-    missing = {} if shown else {"summary": summary(found).splitlines()}
+    drawn = qb.plot.draw_sweep(dataset, store.with_suffix("")) if options.plot else []
+    shape = {dim: dataset.sizes[dim] for values in dataset.coords.values() for dim in values.dims}
+    # On a terminal it was printed already.
+    is_on_screen = sys.stderr.isatty() and not options.json
+    missing = {} if is_on_screen else {"summary": summary(dataset).splitlines()}
     return {
         "store": str(store),
         "points": math.prod(shape.values()),
         **missing,
         **({"pictures": [str(path) for path in drawn]} if options.plot else {}),
-        **{name: found.attrs[name] for name in ("method", "device", "precision", "wall_time")},
+        **{name: dataset.attrs[name] for name in ("method", "device", "precision", "wall_time")},
     }
 
 
@@ -279,12 +279,12 @@ def _fields(solution: Any, without: tuple[str, ...] = ()) -> Result:
 
     A dict, such as the evidence of a charging time, adds its entries.
     """
-    found: Result = {}
+    fields: Result = {}
     for name, value in vars(solution).items():
         if value is not None and name not in without:
-            found |= value if isinstance(value, dict) else {name: value}
-    worst = Status(int(np.max(found["status"])))
-    return found | {"status": worst.name, "reason": worst.reason}
+            fields |= value if isinstance(value, dict) else {name: value}
+    worst = Status(int(np.max(fields["status"])))
+    return fields | {"status": worst.name, "reason": worst.reason}
 
 
 def _plain(value: Any) -> Any:

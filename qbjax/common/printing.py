@@ -1,6 +1,7 @@
 """How models and results print: a title, and lines of a name, a value and what it means."""
 
 import html
+from abc import abstractmethod
 from collections.abc import Iterable
 from typing import Any
 
@@ -21,8 +22,9 @@ class Printed(eqx.Module):
     def _title(self) -> str:
         return type(self).__name__
 
+    @abstractmethod
     def _lines(self) -> Iterable[Line]:
-        raise NotImplementedError
+        """Return what there is to say."""
 
     def _texts(self) -> list[tuple[str, str, str]]:
         return [

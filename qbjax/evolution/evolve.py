@@ -32,6 +32,7 @@ from qbjax.evolution.propagator import Propagator
 from qbjax.evolution.result import OBSERVABLES, Trajectory
 from qbjax.exact.applies import without_idle_drive
 from qbjax.model.batching import map_batch
+from qbjax.model.method import choose as choose_from
 from qbjax.model.star_battery import StarBattery, out_of_range, over_batch, require_model
 
 # In the order in which "auto" asks them.
@@ -170,17 +171,7 @@ def evolve(
 
 def choose(model: StarBattery, name: str) -> tuple[Method, str]:
     """Return the method and the reason, from structure alone."""
-    if name != "auto":
-        _METHODS[name].require(model)
-        return _METHODS[name], "asked for"
-    against: list[str] = []
-    for chosen in _METHODS.values():
-        why_not = chosen.refuses(model) or chosen.defers(model)
-        if why_not is None:
-            others = f"{'; '.join(dict.fromkeys(against))}: " if against else ""
-            return chosen, others + chosen.reason(model)
-        against.append(why_not)
-    raise AssertionError("an adaptive method refuses nothing")
+    return choose_from(_METHODS, model, name)
 
 
 def _trajectory(model: StarBattery, ts: jax.Array, start: Any, options: Options) -> Trajectory:

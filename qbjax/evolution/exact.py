@@ -10,34 +10,14 @@ from qbjax.evolution.method import Method, Options
 from qbjax.evolution.observe import Observe
 from qbjax.evolution.result import Trajectory, completed
 from qbjax.exact import sectors
-from qbjax.exact.applies import obstacle, require_exact
+from qbjax.exact.method import ExactMethod
 from qbjax.exact.sectors import Sectors
 from qbjax.model.star_battery import StarBattery
 from qbjax.states.ergotropy import extractable
 
 
-class Exact(Method):
-    """The exact solution; see `qbjax.exact.sectors`."""
-
-    name = "exact"
-    side_by_side = True
-
-    def refuses(self, model: StarBattery) -> str | None:
-        """Refuse what is beyond dephasing of a qubit on battery resonance."""
-        first = obstacle(model)
-        return None if first is None else first.text
-
-    def require(self, model: StarBattery) -> None:
-        """Raise `ArgumentError` where it refuses the model."""
-        require_exact(model, "this method")
-
-    def reason(self, model: StarBattery) -> str:
-        """Say how it solves."""
-        return "dephasing on battery resonance: solved sector by sector, without an integrator"
-
-    def start(self, model: StarBattery, rho0: Any) -> tuple[Any, Any]:
-        """Return the density matrix of a start; None is the empty battery."""
-        return sectors.start_of(model, rho0)
+class Exact(ExactMethod, Method):
+    """The exact solution."""
 
     def solve(self, model: StarBattery, ts: jax.Array, start: Any, options: Options) -> Trajectory:
         """Return the trajectory of one model."""

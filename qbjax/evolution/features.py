@@ -15,6 +15,7 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from qbjax.generator import lindblad
 from qbjax.generator.bounds import spectral_box
@@ -138,8 +139,8 @@ def _quarterings_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, None]:
     def step(tangent: Any, parameter: Any) -> Any:
         if tangent is None:
             return None
-        amounts = jnp.asarray([math.cos(next(count)) for _ in range(parameter.size)])
-        return amounts.astype(parameter.dtype).reshape(parameter.shape)
+        numbers = np.array([next(count) for _ in range(parameter.size)])
+        return jnp.asarray(np.cos(numbers).reshape(parameter.shape), parameter.dtype)
 
     direction = jax.tree.map(step, tangents[0], model, is_leaf=lambda leaf: leaf is None)
     quarterings = _one_by_one(model, direction, end, tolerance)

@@ -1,5 +1,6 @@
 """What the methods for any generator share: a stored state, and the evidence for a trajectory."""
 
+from abc import abstractmethod
 from typing import Any
 
 import diffrax
@@ -26,9 +27,9 @@ class General(Method):
         """Return the start as a stored state."""
         return stored_states.stored_start(model, rho0)
 
+    @abstractmethod
     def run(self, problem: Problem, ts: jax.Array, start: jax.Array, options: Options) -> Run:
         """Go from time to time."""
-        raise NotImplementedError
 
     def solve(self, model: StarBattery, ts: jax.Array, start: Any, options: Options) -> Trajectory:
         """Return the trajectory of one model."""

@@ -15,9 +15,9 @@ class Pulse(eqx.Module):
     """A real parameter given as a function of time, with parameters of its own.
 
     Before it integrates, `qbjax.evolve` looks at a pulse at 65536 times, evenly spaced up to the
-    last one that is asked for, so that no step passes over what happens at them. What is shorter
-    than that spacing needs `stops`. Whether a rate turns negative is not looked
-    at: what is solved with it may be no state.
+    last one that is asked for, so that no step passes over what happens at them; where that is 64
+    times an earlier one, up to that, too. What is shorter than the spacing needs `stops`. Whether a
+    rate turns negative is not looked at: what is solved with it may be no state.
 
     Parameters
     ----------

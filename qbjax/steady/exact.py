@@ -8,35 +8,15 @@ import jax.numpy as jnp
 from qbjax.basis import ladder
 from qbjax.common.checks import Status
 from qbjax.exact import rates, sectors
-from qbjax.exact.applies import obstacle, require_exact
+from qbjax.exact.method import ExactMethod
 from qbjax.model.star_battery import StarBattery
 from qbjax.steady import nullspace
 from qbjax.steady.method import Method
 from qbjax.steady.result import Solution
 
 
-class Exact(Method):
-    """The exact solution, sector by sector; see `qbjax.exact.sectors`."""
-
-    name = "exact"
-    side_by_side = True
-
-    def refuses(self, model: StarBattery) -> str | None:
-        """Refuse what is beyond dephasing of a qubit on battery resonance."""
-        first = obstacle(model)
-        return None if first is None else first.text
-
-    def require(self, model: StarBattery) -> None:
-        """Raise `ArgumentError` where it refuses the model."""
-        require_exact(model, "this method")
-
-    def reason(self, model: StarBattery) -> str:
-        """Say how it solves."""
-        return "dephasing on battery resonance: solved sector by sector"
-
-    def start(self, model: StarBattery, rho0: Any) -> tuple[Any, Any]:
-        """Return the density matrix of a start; None is the empty battery."""
-        return sectors.start_of(model, rho0)
+class Exact(ExactMethod, Method):
+    """The exact solution."""
 
     def solve(self, model: StarBattery, start: Any, tolerance: jax.Array) -> Solution:
         """Return the steady state of one model that a start leads to."""

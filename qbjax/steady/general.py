@@ -1,5 +1,6 @@
 """What "direct" and "iterative" share: any generator, and the evidence for its stationary state."""
 
+from abc import abstractmethod
 from typing import Any, NamedTuple
 
 import jax
@@ -35,11 +36,11 @@ class General(Method):
         """Return the start as a stored state."""
         return stored_states.stored_start(model, rho0)
 
+    @abstractmethod
     def outcome(
         self, model: StarBattery, generator: Generator, start: jax.Array, tolerance: jax.Array
     ) -> Outcome:
         """Return the stationary state of one model."""
-        raise NotImplementedError
 
     def solve(self, model: StarBattery, start: Any, tolerance: jax.Array) -> Solution:
         """Return the stationary state of one model with the evidence."""

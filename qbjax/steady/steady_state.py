@@ -24,6 +24,7 @@ from qbjax.exact.applies import without_idle_drive
 from qbjax.generator import stored_states
 from qbjax.generator.lindblad import generator
 from qbjax.model.batching import map_batch
+from qbjax.model.method import choose as choose_from
 from qbjax.model.star_battery import StarBattery, out_of_range, over_batch, require_model
 from qbjax.steady import nullspace
 from qbjax.steady.direct import Direct
@@ -132,17 +133,7 @@ def choose(model: StarBattery, name: str) -> tuple[Method, str]:
             "Argument `model` must not depend on time for a steady state, but does: use "
             "qbjax.evolve, or `time` for the state at a stated time."
         )
-    if name != "auto":
-        _METHODS[name].require(model)
-        return _METHODS[name], "asked for"
-    against: list[str] = []
-    for chosen in _METHODS.values():
-        why_not = chosen.refuses(model) or chosen.defers(model)
-        if why_not is None:
-            others = f"{'; '.join(against)}: " if against else ""
-            return chosen, others + chosen.reason(model)
-        against.append(why_not)
-    raise AssertionError("iteration refuses nothing")
+    return choose_from(_METHODS, model, name)
 
 
 def _settled(
