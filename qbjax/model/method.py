@@ -1,0 +1,65 @@
+"""What a method is: an object that can refuse a model in words, and which one "auto" takes."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from qbjax.common.checks import ArgumentError, require
+from qbjax.model.star_battery import StarBattery
+
+
+class Method(ABC):
+    """A method; there is one object of each, told apart by identity.
+
+    Attributes
+    ----------
+    name
+        What the argument `method` calls it.
+    side_by_side
+        Whether the models of a batch are solved in one program, and not one after the other.
+    """
+
+    name: str
+    side_by_side = False
+
+    def refuses(self, model: StarBattery) -> str | None:
+        """Say why it cannot solve a model; None where it can. Only structure counts."""
+        return None
+
+    def defers(self, model: StarBattery) -> str | None:
+        """Say why another method serves better; None where this one does."""
+        return None
+
+    def require(self, model: StarBattery) -> None:
+        """Raise `ArgumentError` where it refuses the model."""
+        reason = self.refuses(model)
+        require(reason is None, "method", f"another one where {reason}", f'"{self.name}"')
+
+    @abstractmethod
+    def reason(self, model: StarBattery) -> str:
+        """Say how it solves a model."""
+
+    @abstractmethod
+    def start(self, model: StarBattery, rho0: Any) -> tuple[Any, Any]:
+        """Return a start in the method's own form, and whether it was refused."""
+
+
+Kind = TypeVar("Kind", bound=Method)
+
+
+def choose(methods: Mapping[str, Kind], model: StarBattery, name: str) -> tuple[Kind, str]:
+    """Return the method of a name, or the first that "auto" takes, and the reason.
+
+    Structure alone decides. The reason is what the others said, and how it is solved.
+    """
+    if name != "auto":
+        methods[name].require(model)
+        return methods[name], "asked for"
+    against: list[str] = []
+    for method in methods.values():
+        why_not = method.refuses(model) or method.defers(model)
+        if why_not is None:
+            others = f"{'; '.join(dict.fromkeys(against))}: " if against else ""
+            return method, others + method.reason(model)
+        against.append(why_not)
+    raise ArgumentError(f"Argument `model` must be one that a method takes, but {against[-1]}.")
