@@ -24,6 +24,7 @@ from qbjax.common.checks import (
     ArgumentError,
     SolveError,
     Status,
+    as_count,
     is_concrete,
     require,
     require_known,
@@ -167,7 +168,9 @@ def optimize(
     1.7481 at F = 0.573, -1
     """
     require_model(model)
-    require(len(parameters) > 0, "parameters", "at least one name with its bounds", "empty")
+    named = isinstance(parameters, Mapping) and len(parameters) > 0
+    require(named, "parameters", "a dictionary of at least one name with its bounds", parameters)
+    max_steps = as_count(max_steps, "max_steps")
     ranges = {name: _ranges(model, name, bounds) for name, bounds in parameters.items()}
     _check_objective(objective, model)
     settings = (ranges, objective, optimizer, max_steps, tolerance)

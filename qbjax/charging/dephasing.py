@@ -12,7 +12,7 @@ from jax.tree_util import Partial
 from qbjax.charging import fit
 from qbjax.charging import times as charging
 from qbjax.charging.times import Exact, Problem
-from qbjax.common.checks import Status, number_where, raise_unless_ok, refuse
+from qbjax.common.checks import Status, as_count, number_where, raise_unless_ok, refuse
 from qbjax.common.minimise import minimise
 from qbjax.common.printing import Line, Printed, status_text
 from qbjax.exact import rates, sectors
@@ -147,6 +147,7 @@ def optimal_dephasing(
     require_model(model)
     model = without_idle_drive(model)
     option, branch, refused = charging.checked_options(model, definition, options)
+    max_steps = as_count(max_steps, "max_steps")
     exact = is_exact(model)
     if exact and throw:
         raise_unless_ok(rates.charges(model))

@@ -190,6 +190,13 @@ def as_number(value: Any, name: str) -> Any:
     return array.astype(jnp.result_type(float))
 
 
+def as_count(value: Any, name: str) -> int:
+    """Return a positive integer, or refuse it."""
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 1
+    require(whole, name, "a positive integer", value)
+    return int(value)
+
+
 def number_where(condition: Any, value: jax.Array) -> jax.Array:
     """Return a value, and NaN where a condition does not hold; its derivatives are NaN there, too.
 

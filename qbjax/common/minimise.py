@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 from jax.typing import ArrayLike
 from tqdm import tqdm
 
-from qbjax.common.checks import is_concrete, require, require_known
+from qbjax.common.checks import as_count, as_number, is_concrete, require, require_known
 
 Loss = Callable[[Any, Any], tuple[jax.Array, Any]]
 
@@ -125,7 +125,8 @@ def minimise(
     Raises
     ------
     ArgumentError
-        Where `max_steps` or `tolerance` is out of its range, or a parameter is complex.
+        Where `max_steps` or `tolerance` is out of its range, the optimiser is none of optax, or a
+        parameter is complex.
 
     Examples
     --------
@@ -135,13 +136,16 @@ def minimise(
     >>> print(found.x, found.converged)
     [2. 2. 2.] True
     """
-    require(max_steps >= 1, "max_steps", "an integer of at least 1", max_steps)
+    max_steps = as_count(max_steps, "max_steps")
+    relative = as_number(tolerance, "tolerance")
     # Where it is traced, the descent does not converge.
-    require_known(tolerance >= 0, "tolerance", "not negative", tolerance)
+    require_known(relative >= 0, "tolerance", "not negative", tolerance)
     x0 = jax.tree.map(_real, x0)
     optimizer = _default_optimizer() if optimizer is None else optimizer
+    of_optax = isinstance(optimizer, optax.GradientTransformation)
+    require(of_optax, "optimizer", "an optimiser of optax", type(optimizer).__name__)
     # As an array, the tolerance is an argument of the compiled step and no constant of it.
-    limit = jnp.asarray(tolerance)
+    limit = jnp.asarray(relative)
     state = _start(loss, optimizer, x0, aux, max_steps, limit)
     # The state, unlike x0, is traced also where only the loss closes over traced values.
     if progress and is_concrete(state):

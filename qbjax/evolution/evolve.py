@@ -12,10 +12,10 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from qbjax.common.checks import (
-    ArgumentError,
     Status,
     array_module,
     as_array,
+    as_count,
     as_number,
     is_concrete,
     refusal,
@@ -133,10 +133,9 @@ def evolve(
     require_model(model)
     model = without_idle_drive(model)
     times, refused = _checked_times(ts)
-    by_name = observables is None or isinstance(observables, Mapping)
-    require(by_name, "observables", "a dictionary of functions", type(observables).__name__)
-    functions = tuple(sorted((observables or {}).items()))
-    _check_choices(method, save, functions, gradient, max_steps)
+    functions = _checked_functions(observables)
+    max_steps = as_count(max_steps, "max_steps")
+    _check_choices(method, save, gradient)
     relative = as_number(rtol, "rtol")
     least = 100 * float(jnp.finfo(times.dtype).eps)
     refused |= refusal(relative >= least, "rtol", f"at least {least:.2g} in {times.dtype}", rtol)
@@ -183,14 +182,9 @@ def _trajectory(model: StarBattery, ts: jax.Array, start: Any, options: Options)
         require(start.size <= limit, "method", small, f'"{name}" for {start.size}')
     if options.method.side_by_side:
         return _side_by_side(model, ts, start, options)
-    try:
-        # Functions of the user's own may have batched linear algebra.
-        threads = not options.observe.functions
-        return map_batch(_solve, model, ts, start, options, threads=threads)
-    except TypeError as error:
-        if options.gradient == "reverse" and "forward-mode autodiff" in str(error):
-            raise ArgumentError(_FORWARD) from error
-        raise
+    # Functions of the user's own may have batched linear algebra.
+    threads = not options.observe.functions
+    return map_batch(_solve, model, ts, start, options, threads=threads)
 
 
 @eqx.filter_jit
@@ -205,18 +199,22 @@ def _solve(model: StarBattery, ts: jax.Array, start: Any, options: Options) -> T
     return refuse(refused, options.method.solve(model, ts, start, options))
 
 
-def _check_choices(
-    method: str, save: tuple[str, ...], functions: Any, gradient: str, max_steps: int
-) -> None:
+def _checked_functions(observables: Any) -> tuple[tuple[str, Callable[..., Any]], ...]:
+    """Return the functions of rho with their names, in the order of these."""
+    by_name = observables is None or isinstance(observables, Mapping)
+    require(by_name, "observables", "a dictionary of functions", type(observables).__name__)
+    for name, function in (observables or {}).items():
+        named = isinstance(name, str) and callable(function)
+        require(named, "observables", "functions of rho, by name", f"{name}: {function}")
+    return tuple(sorted((observables or {}).items()))
+
+
+def _check_choices(method: str, save: tuple[str, ...], gradient: str) -> None:
     require_choice(method, "method", ("auto", *METHODS))
     require(isinstance(save, tuple | list), "save", "a tuple of names", save)
     for name in save:
         require_choice(name, "save", OBSERVABLES)
-    for _, function in functions:
-        require(callable(function), "observables", "functions of rho, by name", function)
     require_choice(gradient, "gradient", ("reverse", "forward"))
-    whole = isinstance(max_steps, int | np.integer) and max_steps >= 1
-    require(whole, "max_steps", "a positive integer", max_steps)
 
 
 def _warn(result: Trajectory) -> None:
@@ -227,12 +225,6 @@ def _warn(result: Trajectory) -> None:
         if status != Status.OK:
             advice = _ADVICE.get(Status(status), "")
             warnings.warn(f"qbjax.evolve: {Status(status).reason}{advice}", stacklevel=3)
-
-
-_FORWARD = (
-    'Argument `gradient` must be "forward" for jax.jvp, jax.jacfwd and jax.hessian (written as '
-    'jacfwd of jacfwd), but is "reverse".'
-)
 
 
 _ADVICE = {

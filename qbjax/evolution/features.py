@@ -20,7 +20,7 @@ import numpy as np
 from qbjax.generator import lindblad
 from qbjax.generator.bounds import spectral_box
 from qbjax.model.parameters import PARAMETERS
-from qbjax.model.pulses import is_pulse
+from qbjax.model.pulses import Pulse, is_pulse
 from qbjax.model.star_battery import StarBattery
 from qbjax.model.terms import Term, total
 
@@ -38,6 +38,10 @@ _EASE = 2500.0
 _APART, _GRIDS = 64, 4
 # At so many times the rates of motion are looked at for that.
 _LOOKS = 17
+# Around a number that a pulse is made of, times are looked at up to one cell away, and ever closer.
+_CLOSER = 4.0 ** -np.arange(12)
+# Offsets of the grid's points between which a time lies in the middle.
+_BESIDE = np.arange(-2, 4)
 
 
 class Intervals(eqx.Module):
@@ -50,10 +54,13 @@ class Intervals(eqx.Module):
         (grids, CELLS).
     ends
         The ends of the grids, the last time first, shape (grids,); 0 where there is none.
+    sharp
+        Further boundaries, ascending, where the grids are too coarse; infinite where there is none.
     """
 
     quarterings: jax.Array
     ends: jax.Array
+    sharp: jax.Array
 
     def boundary(self, t: jax.Array) -> jax.Array:
         """Return the end of the interval that a time lies in; at a boundary, of the later one."""
@@ -66,7 +73,8 @@ class Intervals(eqx.Module):
         boundaries = ends * ((cell // cells + 1) * (cells / CELLS))
         # A shorter grid says nothing of what is beyond its end.
         inside = (grids == 0) | ((self.ends > 0) & (cell < CELLS))
-        return jnp.min(jnp.where(inside, boundaries, jnp.inf))
+        sharp = jnp.append(self.sharp, jnp.inf)[jnp.searchsorted(self.sharp, t, side="right")]
+        return jnp.minimum(jnp.min(jnp.where(inside, boundaries, jnp.inf)), sharp)
 
 
 def intervals(
@@ -110,9 +118,8 @@ def intervals(
     def on_one(end: jax.Array) -> jax.Array:
         return jax.lax.cond(end > 0, look, lambda _: jnp.zeros(CELLS, jnp.int8), end)
 
-    if len(ends) == 1:
-        return Intervals(look(ends[0])[None], jnp.stack(ends))
-    return Intervals(jax.lax.map(on_one, jnp.stack(ends)), jnp.stack(ends))
+    quarterings = look(ends[0])[None] if len(ends) == 1 else jax.lax.map(on_one, jnp.stack(ends))
+    return Intervals(quarterings, jnp.stack(ends), _sharp_times(model, ends[0], tolerance))
 
 
 @eqx.filter_custom_jvp
@@ -150,6 +157,39 @@ def _quarterings_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, None]:
     longest = angle / _fastest(model, end, isinstance(integrator, diffrax.AbstractImplicitSolver))
     least = jnp.ceil(jnp.log(end / longest) / math.log(4))
     return jnp.maximum(quarterings, jnp.clip(least, 0, _QUARTERINGS).astype(jnp.int8)), None
+
+
+def _sharp_times(model: StarBattery, end: jax.Array, tolerance: jax.Array) -> jax.Array:
+    """Return times at which pulses do what the grid over [0, end] tells nothing of, ascending.
+
+    A pulse that is over between two points of the grid is known, if at all, by the numbers in its
+    function: most are centred, begin or end at one of them. So the pulse is looked at there and
+    around, closer and closer. A time counts where the pulse differs from what six points of the
+    grid make of it by more than the tolerance would allow for a cell. The others are infinite.
+    """
+    model, spacing = jax.lax.stop_gradient(model), end / CELLS
+    offsets = np.concatenate([-_CLOSER, [0.0], _CLOSER[::-1]])
+    times = [jnp.zeros(0, end.dtype)]
+    for pulse, size in _sizes(model):
+        if not isinstance(pulse, Pulse):
+            continue
+        centres = jnp.concatenate([jnp.zeros(0), *pulse.numbers()]).astype(end.dtype)
+        cell = jnp.clip(jnp.floor(centres / spacing), 2, CELLS - 3)[:, None]
+        around = centres[:, None] + spacing * offsets
+        inside = (around > 0) & (around < end)
+        points = jnp.concatenate([spacing * (cell + _BESIDE), jnp.where(inside, around, 0.0)], 1)
+        values = jax.vmap(jax.vmap(pulse))(points)
+        beside, there = values[:, : _BESIDE.size], values[:, _BESIDE.size :]
+        expected = jnp.einsum("ckb,cb->ck", _weights(around / spacing - cell), beside)
+        unforeseen = size * spacing * jnp.abs(there - expected)
+        times.append(jnp.where(inside & (unforeseen > tolerance), around, jnp.inf).ravel())
+    return jnp.sort(jnp.concatenate(times))
+
+
+def _weights(x: jax.Array) -> jax.Array:
+    """Return what each of the points beside weighs in the polynomial through them at x."""
+    others = np.stack([np.delete(_BESIDE, i) for i in range(_BESIDE.size)])
+    return jnp.prod((x[..., None, None] - others) / (_BESIDE[:, None] - others), axis=-1)
 
 
 def _fastest(model: StarBattery, end: jax.Array, undamped: bool) -> jax.Array:

@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from qbjax.common.checks import is_concrete
+from qbjax.common.checks import ArgumentError, is_concrete
 from qbjax.model.star_battery import StarBattery
 
 try:
@@ -45,10 +45,33 @@ def map_batch(
     Returns
     -------
     What `solve` returns, its arrays with the axes of the batch in front.
+
+    Raises
+    ------
+    ArgumentError
+        Where forward derivatives are asked for that do not exist.
     """
+    try:
+        if not model.batch_shape:
+            return _solve_one(solve, model, *shared)
+        return _solve_batch(solve, model, shared, threads)
+    except TypeError as error:
+        # JAX has no other way to say it.
+        if "forward-mode autodiff" in str(error):
+            raise ArgumentError(_FORWARD) from error
+        raise
+
+
+_FORWARD = (
+    'Argument `gradient` of qbjax.evolve must be "forward" for jax.jvp, jax.jacfwd and jax.hessian '
+    '(written as jacfwd of jacfwd), but is "reverse", as in all that is built on it.'
+)
+
+
+def _solve_batch(
+    solve: Callable[..., Any], model: StarBattery, shared: tuple[Any, ...], threads: bool
+) -> Any:
     shape = model.batch_shape
-    if not shape:
-        return _solve_one(solve, model, *shared)
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(shape) :]), model)
     size = flat.N.size
     spread = threads and is_concrete(model, shared) and jax.default_backend() == "cpu"

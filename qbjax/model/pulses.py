@@ -16,8 +16,10 @@ class Pulse(eqx.Module):
 
     Before it integrates, `qbjax.evolve` looks at a pulse at 65536 times, evenly spaced up to the
     last one that is asked for, so that no step passes over what happens at them; where that is 64
-    times an earlier one, up to that, too. What is shorter than the spacing needs `stops`. Whether a
-    rate turns negative is not looked at: what is solved with it may be no state.
+    times an earlier one, up to that, too. It also looks around every number that the function is
+    made of, where most pulses are centred, begin or end. What is shorter than the spacing and
+    happens at other times needs `stops`. Whether a rate turns negative is not looked at: what is
+    solved with it may be no state.
 
     Parameters
     ----------
@@ -34,8 +36,8 @@ class Pulse(eqx.Module):
     Raises
     ------
     ArgumentError
-        Where the function is none, or is not real and of shape (), or where stops are no finite
-        times in one row.
+        Where the function is none, or is not real and of shape (), where a parameter is no number,
+        or where stops are no finite times in one row.
 
     Examples
     --------
@@ -73,9 +75,7 @@ class Pulse(eqx.Module):
             require(times.ndim == 1, "stops", "one-dimensional", stops)
             require_known(array_module(times).isfinite(times), "stops", "finite", stops)
             self.stops = jnp.asarray(times)
-        self.parameters = jax.tree.map(
-            lambda leaf: jnp.asarray(as_real(leaf, "parameters")), parameters
-        )
+        self.parameters = jax.tree.map(_parameter, parameters)
         value = jax.eval_shape(self, jax.ShapeDtypeStruct((), float))
         good = value.shape == () and jnp.issubdtype(value.dtype, jnp.floating)
         found = f"of shape {value.shape} and type {value.dtype}"
@@ -84,6 +84,12 @@ class Pulse(eqx.Module):
     def __call__(self, t: ArrayLike) -> jax.Array:
         """Return the value at a time."""
         return jnp.asarray(self.function(t, *self.parameters))
+
+    def numbers(self) -> list[jax.Array]:
+        """Return its parameters, and the other numbers that stand in its function, in rows."""
+        traced = jax.make_jaxpr(self.function)(jnp.zeros(()), *self.parameters)
+        numbers = [*jax.tree.leaves(self.parameters), *traced.consts, *_literals(traced.jaxpr)]
+        return [jnp.ravel(x).astype(float) for x in numbers if jnp.isrealobj(x)]
 
 
 class PiecewiseConstant(eqx.Module):
@@ -132,6 +138,31 @@ class PiecewiseConstant(eqx.Module):
     def __call__(self, t: ArrayLike) -> jax.Array:
         """Return the value at a time; at a change, the later one."""
         return self.values[jnp.searchsorted(self.times, t, side="right")]
+
+
+def _parameter(value: Any) -> jax.Array:
+    """Check a parameter of a pulse; infinity may stand for an end that never comes."""
+    array = as_real(value, "parameters")
+    require_known(~array_module(array).isnan(array), "parameters", "numbers", value)
+    return jnp.asarray(array)
+
+
+def _literals(program: Any) -> list[Any]:
+    """Return the numbers that stand in a program of JAX, and in those within it."""
+    numbers = []
+    for step in program.eqns:
+        numbers += [entry.val for entry in step.invars if hasattr(entry, "val")]
+        for inner in jax.tree.leaves([*step.params.values()], is_leaf=_is_program):
+            if _is_program(inner):
+                numbers += [
+                    *getattr(inner, "consts", ()),
+                    *_literals(getattr(inner, "jaxpr", inner)),
+                ]
+    return numbers
+
+
+def _is_program(value: Any) -> bool:
+    return hasattr(value, "eqns")
 
 
 def is_pulse(parameter: Any) -> bool:

@@ -164,7 +164,8 @@ class StarBattery(Printed):
             require(given[name] is not None, name, "given", "None")
         for name, value in given.items():
             plain = is_pulse(value) or not callable(value)
-            require(plain, name, "a number or a qbjax.Pulse", "a function")
+            kind = f"of type {type(value).__name__}"
+            require(plain, name, "a number or a qbjax.Pulse", kind)
         arrays = {k: _real(k, v) for k, v in given.items() if v is not None and not is_pulse(v)}
         for name, value in given.items():
             _check_range(name, arrays.get(name, value))
@@ -248,7 +249,8 @@ class StarBattery(Printed):
 def out_of_range(model: StarBattery) -> jax.Array:
     """Tell which models have numbers that the constructor refuses where it can see them.
 
-    Traced numbers pass the constructor; those of pulses are not looked at. Shape of the batch.
+    Traced numbers pass the constructor; what pulses make of theirs is not looked at. Shape of the
+    batch.
     """
     shape = model.batch_shape
 
@@ -267,7 +269,10 @@ def out_of_range(model: StarBattery) -> jax.Array:
     for pulse in pulses_of(model):
         if isinstance(pulse, PiecewiseConstant):
             refused |= anywhere(jnp.diff(pulse.times) <= 0)
-        elif pulse.stops is not None:
+            continue
+        for parameter in jax.tree.leaves(pulse.parameters):
+            refused |= anywhere(jnp.isnan(parameter))
+        if pulse.stops is not None:
             refused |= anywhere(~jnp.isfinite(pulse.stops))
     for t in probing_times(model.hamiltonian):
         off = skewness(model.hamiltonian, model.N, model.charger.levels, model.levels, t)

@@ -104,7 +104,7 @@ def as_state(rho: Any, name: str) -> jax.Array:
     ----------
     rho
         A density matrix or a batch of them, shape (..., d, d) with d >= 2, a ket (d,), or a Qobj of
-        either (of a charger and a battery: the charger is read as a qubit or a spin).
+        either; of charger and battery, too, where the charger is a qubit.
     name
         The name of the argument in the message.
 
@@ -126,6 +126,9 @@ def as_state(rho: Any, name: str) -> jax.Array:
     qbjax.ArgumentError: Argument `rho_B` must be a state of trace 1, but is of trace 0.97.
     """
     if is_qobj(rho):
+        levels = rho.dims[0][0] if len(rho.dims[0]) == 2 else 2
+        known = "an array: bring a cavity's or a spin's over by qbjax.from_qutip with its `charger`"
+        require(levels == 2, name, known, f"a Qobj with a charger of {levels} levels")
         rho = from_qobj(rho, name)
         rho = rho.reshape(2 * (math.isqrt(rho.size),)) if rho.ndim == 4 else rho
     array, tolerance = _in_working_precision(rho, name)

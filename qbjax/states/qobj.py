@@ -27,7 +27,7 @@ def from_qobj(
     Parameters
     ----------
     qobj, charger, N_max
-        As for `qbjax.from_qutip`; without a charger, one of another size than a qubit is a spin.
+        As for `qbjax.from_qutip`; without a charger, the levels of one are turned round.
     name
         The name of the argument in messages.
     """

@@ -53,6 +53,10 @@ EXACT = {
 }
 
 
+def rotating(t, width):
+    return jnp.cos(t / width)
+
+
 def general(
     kappa,
     nbar,
@@ -65,6 +69,7 @@ def general(
     times,
     values,
     piece,
+    width,
     stops,
     rtol,
     atol,
@@ -73,7 +78,7 @@ def general(
     model = qb.StarBattery(
         N=1,
         F=qb.PiecewiseConstant(times, values),
-        g=qb.Pulse(jnp.cos, stops=stops),
+        g=qb.Pulse(rotating, width, stops=stops),
         gamma_C=qb.PiecewiseConstant([0.5], piece),
         kappa=kappa,
         nbar=nbar,
@@ -102,6 +107,7 @@ GENERAL = {
     "times": ([1.0, 2.0], ([2.0, 1.0], [1.0, 1.0], [1.0, np.inf])),
     "values": ([0.5, 0.4, 0.3], ([0.5, np.nan, 0.3],)),
     "piecewise rate": ([0.1, 0.2], ([0.1, -0.2],)),
+    "parameters": (1.0, (np.nan,)),
     "stops": ([0.2], ([np.nan],)),
     "rtol": (1e-7, (1e-20, -1.0, np.nan)),
     "atol": (1e-9, (-1.0, np.nan)),
@@ -280,7 +286,7 @@ def test_no_check_of_numbers_is_without_a_twin():
     assert passing == {
         "best_parameters": 1,
         "minimise": 1,
-        "pulses": 4,
+        "pulses": 5,
         "star_battery": 5,
         "steady_state": 1,
         "terms": 2,
@@ -305,7 +311,11 @@ def test_derivatives_of_what_is_refused_are_no_numbers(direction):
         assert np.isfinite(jax.jit(direction(number))(0.5))
 
 
-IDENTITY = np.eye(2) / 2
+def ergotropy(model):
+    return qb.steady_state(model).ergotropy
+
+
+IDENTITY, MODEL = np.eye(2) / 2, qb.StarBattery(2, 0.5)
 FOREIGN = {
     "`rho_B` must be a ket or a matrix": lambda: qb.ergotropy(qutip.to_super(qutip.qeye(2))),
     "`battery` must be an array: bring it over": lambda: qb.Term(1.0, battery=qutip.jmat(1, "x")),
@@ -323,6 +333,30 @@ FOREIGN = {
     "`g` must be an array of numbers": lambda: qb.instantaneous_power(
         np.eye(4).reshape(2, 2, 2, 2) / 4, g="a"
     ),
+    "`rho` must be an array: bring a cavity's": lambda: qb.purity(
+        qutip.tensor(qutip.fock_dm(3, 0), qutip.fock_dm(3, 0))
+    ),
+    "`F` must be a number or a qbjax.Pulse, but is of type Qobj": lambda: qb.StarBattery(
+        2, qutip.basis(2, 0)
+    ),
+    "`max_steps` must be a positive integer, but is a": lambda: qb.optimal_dephasing(
+        MODEL, max_steps="a"
+    ),
+    "`max_steps` must be a positive integer, but is 2.5": lambda: qb.optimize(
+        MODEL, ergotropy, {"F": (0.1, 1.0)}, max_steps=2.5
+    ),
+    "`max_steps` must be a positive integer, but is True": lambda: qb.evolve(
+        MODEL, [1.0], max_steps=True
+    ),
+    "`tolerance` must be an array of numbers": lambda: qb.optimal_dephasing(MODEL, tolerance=None),
+    "`optimizer` must be an optimiser of optax": lambda: qb.optimal_dephasing(MODEL, optimizer=3),
+    "`parameters` must be a dictionary": lambda: qb.optimize(MODEL, ergotropy, ["F"]),
+    "`observables` must be functions of rho, by name": lambda: qb.evolve(
+        MODEL, [1.0], observables={1: np.sum, "a": np.sum}
+    ),
+    '`gradient` of qbjax.evolve must be "forward"': lambda: jax.jacfwd(
+        lambda F: qb.charging_time(qb.StarBattery(1, F, kappa=0.1), "settling").tau
+    )(0.5),
 }
 
 

@@ -126,6 +126,23 @@ def test_a_store_that_another_sweep_took_is_left_to_it(tmp_path, monkeypatch):
     np.testing.assert_array_equal(again.ergotropy, fresh.ergotropy)
 
 
+def test_a_chunk_that_is_undone_meanwhile_is_computed_again(tmp_path, monkeypatch):
+    """As by another sweep, that fails to write it, while this one is at its last chunk."""
+    import zarr
+
+    path, write, seen = tmp_path / "s.zarr", store.Store.write, []
+
+    def undoing(kept, number, parts):
+        write(kept, number, parts)
+        seen.append(number)
+        if len(seen) == len(kept.done):
+            zarr.open_group(path)["done"][0] = 0
+
+    monkeypatch.setattr(store.Store, "write", undoing)
+    check_same(sweep(path, chunk_size=1), sweep())
+    assert seen == [*range(len(seen) - 1), 0]
+
+
 def test_a_link_to_an_empty_directory_is_a_store(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
