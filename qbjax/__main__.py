@@ -19,7 +19,8 @@ import jax
 import numpy as np
 
 import qbjax as qb
-from qbjax.charging.times import BRANCHES, DEFINITIONS
+from qbjax.charging.fit import BRANCHES
+from qbjax.charging.times import DEFINITIONS
 from qbjax.common.checks import ArgumentError, SolveError, Status, require
 from qbjax.evolution.evolve import METHODS as EVOLVE_METHODS
 from qbjax.model.chargers import charger_from_text

@@ -168,8 +168,8 @@ def optimize(
     1.7481 at F = 0.573, -1
     """
     require_model(model)
-    named = isinstance(parameters, Mapping) and len(parameters) > 0
-    require(named, "parameters", "a dictionary of at least one name with its bounds", parameters)
+    require(isinstance(parameters, Mapping), "parameters", "a dictionary of bounds", parameters)
+    require(len(parameters) > 0, "parameters", "at least one name with its bounds", "empty")
     max_steps = as_count(max_steps, "max_steps")
     ranges = {name: _ranges(model, name, bounds) for name, bounds in parameters.items()}
     _check_objective(objective, model)

@@ -9,23 +9,16 @@ import jax.numpy as jnp
 import optax
 from jax.tree_util import Partial
 
-from qbjax.charging import fit
-from qbjax.charging import times as charging
-from qbjax.charging.times import Exact, Problem
+from qbjax.charging.definition import Definition, Problem, problem
+from qbjax.charging.times import chosen_definition
 from qbjax.common.checks import Status, as_count, number_where, raise_unless_ok, refuse
 from qbjax.common.minimise import minimise
 from qbjax.common.printing import Line, Printed, status_text
-from qbjax.exact import rates, sectors
+from qbjax.exact import rates
 from qbjax.exact.applies import is_exact, without_idle_drive
 from qbjax.model.batching import map_batch
 from qbjax.model.star_battery import StarBattery, out_of_range, over_batch, require_model
 
-# Dephasing rates that are looked at before the descent, and fewer of them where each is sampled.
-_SCAN, _SAMPLED_SCAN = 200, 48
-# Where the scan starts in the latter case, over the heaviest frequency, if not higher.
-_LOWEST = 1e-3
-# Definitions whose minimum is smooth.
-_SMOOTH = ("fit", "integral")
 # Step in ln gamma_C of the differences that tell how an optimum moves.
 _STEP = 1e-3
 
@@ -146,64 +139,67 @@ def optimal_dephasing(
     """
     require_model(model)
     model = without_idle_drive(model)
-    option, branch, refused = charging.checked_options(model, definition, options)
+    chosen = chosen_definition(model, definition, options)
     max_steps = as_count(max_steps, "max_steps")
     exact = is_exact(model)
     if exact and throw:
         raise_unless_ok(rates.charges(model))
-    if definition == "decay_rate" and model.Delta_C is None:
-        return _closed_form(model, option, jnp.asarray(refused))
-    settings = (option, definition, branch, jnp.asarray(refused), optimizer, max_steps, tolerance)
+    if chosen.has_closed_optimum(model):
+        return _closed_form(model, chosen)
+    settings = (chosen, optimizer, max_steps, tolerance)
     if not model.batch_shape:
         return _optimal(model, *settings, progress=progress)
-    return _optimal_batch(model, *settings) if exact else map_batch(_optimal, model, *settings)
+    return _side_by_side(model, *settings) if exact else map_batch(_optimal, model, *settings)
 
 
 @eqx.filter_jit
-def _closed_form(model: StarBattery, min_weight: Any, refused: jax.Array) -> OptimalDephasing:
+def _closed_form(model: StarBattery, definition: Definition) -> OptimalDephasing:
     def solve(one: StarBattery) -> OptimalDephasing:
         charges = rates.charges(one)
-        slowest = rates.energy_rate(one, sectors.diagonalise(one), min_weight)
-        status = jnp.where(slowest.resolved, Status.OK, Status.SPLITTINGS_LOST)
+        *optimum, status = definition.closed_optimum(one)
         status = jnp.where(charges == Status.OK, status, charges)
-        log_omega = number_where(status == Status.OK, slowest.log_omega)
-        log_gamma = jnp.log(4.0) + log_omega
-        found = (jnp.exp(log_gamma), jnp.exp(-log_omega), log_gamma, -log_omega)
         converged = status == Status.OK
+        log_gamma, log_tau = (number_where(converged, x) for x in optimum)
         result = OptimalDephasing(
-            *found, None, converged, status, None, None, "decay_rate", "closed form"
+            gamma_C=jnp.exp(log_gamma),
+            tau=jnp.exp(log_tau),
+            log_gamma_C=log_gamma,
+            log_tau=log_tau,
+            history=None,
+            converged=converged,
+            status=status,
+            scan_gamma_C=None,
+            scan_tau=None,
+            definition=definition.name,
+            method="closed form",
         )
-        return refuse(refused | out_of_range(one), result)
+        return refuse(definition.out_of_range() | out_of_range(one), result)
 
     return over_batch(solve, model)
 
 
 @eqx.filter_jit
-def _optimal_batch(model: StarBattery, *settings: Any) -> OptimalDephasing:
+def _side_by_side(model: StarBattery, *settings: Any) -> OptimalDephasing:
     return over_batch(lambda one: _optimal(one, *settings), model)
 
 
 def _optimal(
     model: StarBattery,
-    option: jax.Array | None,
-    definition: str,
-    branch: str,
-    refused: jax.Array,
+    definition: Definition,
     optimizer: optax.GradientTransformation | None,
     max_steps: int,
     tolerance: float,
     *,
     progress: bool = False,
 ) -> OptimalDephasing:
-    fixed = jax.lax.stop_gradient(eqx.filter(model, eqx.is_array))
-    fixed = eqx.combine(fixed, model)
-    problem, scan = _scan(fixed, option, definition, branch)
+    fixed = jax.lax.stop_gradient(eqx.filter((definition, model), eqx.is_array))
+    curve, scan = _scan(*eqx.combine(fixed, (definition, model)))
     start, lowest = scan.log_gammas[scan.best], scan.log_taus[scan.best]
     descent = minimise(
-        Partial(_loss(definition), problem),
+        Partial(_log_tau, curve),
         start,
         aux=scan.warm,
-        optimizer=_default_optimizer(definition) if optimizer is None else optimizer,
+        optimizer=_default_optimizer(definition.is_smooth) if optimizer is None else optimizer,
         max_steps=max_steps,
         tolerance=tolerance,
         progress=progress,
@@ -212,14 +208,14 @@ def _optimal(
     # A descent that left the valley of the scan has crossed the end of a branch.
     near = jnp.abs(descent.x - start) < 4 * (scan.log_gammas[1] - scan.log_gammas[0])
     smooth = near & (jnp.abs(descent.value - lowest) < 0.1) & ~scan.ended
-    found = (descent.x, descent.value, descent.aux), (start, lowest, scan.warm)
-    log_gamma, log_tau, warm = jax.tree.map(lambda a, b: jnp.where(smooth, a, b), *found)
-    trust = _trust(problem, definition, log_gamma, branch)
+    ends = (descent.x, descent.value, descent.aux), (start, lowest, scan.warm)
+    log_gamma, log_tau, warm = jax.tree.map(lambda a, b: jnp.where(smooth, a, b), *ends)
+    trust = _trust(curve, log_gamma)
     known = (trust == Status.OK) | (trust == Status.AMBIGUOUS)
     log_gamma, log_tau = (jnp.where(known, x, jnp.nan) for x in (log_gamma, log_tau))
     status = jnp.where(descent.converged & ~scan.at_edge, trust, Status.NOT_CONVERGED)
     status = jnp.where(smooth, status, Status.AMBIGUOUS)
-    log_gamma, log_tau = _with_derivatives(model, option, definition, log_gamma, log_tau, warm)
+    log_gamma, log_tau = _with_derivatives(model, definition, log_gamma, log_tau, warm)
     result = OptimalDephasing(
         gamma_C=jnp.exp(log_gamma),
         tau=jnp.exp(log_tau),
@@ -230,28 +226,27 @@ def _optimal(
         status=jnp.where(known, status, trust),
         scan_gamma_C=jnp.exp(scan.log_gammas),
         scan_tau=jnp.where(scan.broken, jnp.nan, jnp.exp(scan.log_taus)),
-        definition=definition,
+        definition=definition.name,
         method="descent",
     )
-    return refuse(refused | out_of_range(model), result)
+    return refuse(definition.out_of_range() | out_of_range(model), result)
 
 
 @eqx.filter_jit
 def _with_derivatives(
     model: StarBattery,
-    option: jax.Array | None,
-    definition: str,
+    definition: Definition,
     log_gamma: jax.Array,
     log_tau: jax.Array,
     warm: Any,
 ) -> tuple[jax.Array, jax.Array]:
     """Give the optimum the derivatives of a minimum: those of L_x(x*) = 0 and of L(x*)."""
-    problem, loss = charging.problem_of(model, option), _loss(definition)
+    curve = problem(definition, model)
     around = log_gamma + _STEP * jnp.array([-1.0, 0.0, 1.0])
-    below, value, above = jax.lax.map(lambda x: loss(problem, x, warm)[0], around)
+    below, value, above = jax.lax.map(lambda x: _log_tau(curve, x, warm)[0], around)
     slope = (above - below) / (2 * _STEP)
     curvature = jax.lax.stop_gradient(above - 2 * value + below) / _STEP**2
-    if definition not in _SMOOTH:
+    if not definition.is_smooth:
         slope, value = slope * jnp.nan, value * jnp.nan
     return _moves_with(log_gamma, -slope / curvature), _moves_with(log_tau, value)
 
@@ -266,19 +261,21 @@ _moves_with.defjvps(None, lambda moved, *_: moved)
 
 
 @eqx.filter_jit
-def _trust(problem: Problem, definition: str, log_gamma: jax.Array, branch: str) -> jax.Array:
+def _trust(curve: Problem, log_gamma: jax.Array) -> jax.Array:
     """Return the status of the charging time at a dephasing rate."""
-    status = charging.trusted(problem, definition, log_gamma, branch)[1]
-    if not isinstance(problem, Exact):
-        return status
-    charges = rates.charges(problem.model)
-    return jnp.where(charges == Status.OK, status, charges)
+    charges = curve.charges()
+    return jnp.where(charges == Status.OK, curve.trusted(log_gamma)[1], charges)
+
+
+def _log_tau(curve: Problem, log_gamma: jax.Array, warm: Any) -> tuple[jax.Array, Any]:
+    """Return ln tau as a loss; defined once, to compile once."""
+    return curve.definition.near(curve, log_gamma, warm)
 
 
 @functools.cache
-def _default_optimizer(definition: str) -> optax.GradientTransformation:
+def _default_optimizer(is_smooth: bool) -> optax.GradientTransformation:
     # Cached, because a fresh optimiser would be compiled afresh.
-    if definition in _SMOOTH:
+    if is_smooth:
         return optax.lbfgs(linesearch=None)
     # The minimum is a kink or a jump, where the slope tells nothing but the side: ever shorter
     # steps towards it close in on what is up to 30 % of gamma_C away.
@@ -304,70 +301,23 @@ class _Scan(eqx.Module):
 
 
 @eqx.filter_jit
-def _scan(
-    model: StarBattery, option: jax.Array | None, definition: str, branch: str
-) -> tuple[Problem, _Scan]:
-    problem = charging.problem_of(model, option)
-    continuous = definition == "fit" and branch == "continuous"
-    ladder, first = _ladder(problem, continuous)
-    log_taus, warm, ended = _climb(problem, ladder, definition, branch)
+def _scan(definition: Definition, model: StarBattery) -> tuple[Problem, _Scan]:
+    curve = problem(definition, model)
+    ladder, first = _ladder(curve)
+    log_taus, warm, ended = definition.climb(curve, ladder)
     allowed = (ladder >= first) & ~ended & ~jnp.isnan(log_taus)
-    taus = jnp.where(allowed, log_taus, jnp.inf)
-    if continuous:
-        # Its first minimum: the window leaves a spurious one just beyond gamma_C = 4 omega.
-        best = jnp.argmax(allowed & jnp.append(taus[1:] > taus[:-1], True))
-    else:
-        best = jnp.argmin(taus)
-    top = ladder.size - 1
+    best, top = definition.valley(log_taus, allowed), ladder.size - 1
     at_edge = (best == jnp.argmax(allowed)) | (best == top)
     ends_next = ended[jnp.minimum(best + 1, top)]
     chosen = jax.tree.map(lambda x: x[best], warm)
-    return problem, _Scan(ladder, log_taus, best, chosen, ended, ends_next, at_edge)
+    return curve, _Scan(ladder, log_taus, best, chosen, ended, ends_next, at_edge)
 
 
-def _ladder(problem: Problem, continuous: bool) -> tuple[jax.Array, jax.Array]:
+def _ladder(curve: Problem) -> tuple[jax.Array, jax.Array]:
     """Return ln gamma_C of the rungs, and the lowest of them at which an optimum may lie."""
-    model = problem.model
-    if isinstance(problem, Exact):
-        spectrum, lowest, rungs = problem.spectrum, 0.0, _SCAN
-    else:
-        spectrum, lowest, rungs = sectors.diagonalise(model), _LOWEST, _SAMPLED_SCAN
-    slowest, heaviest = charging.starting_frequencies(model, spectrum)
-    detuning = 0.0 if model.Delta_C is None else jnp.abs(model.Delta_C)
-    first = bottom = jnp.log(jnp.maximum(0.3 * slowest, lowest * heaviest))
-    if continuous and isinstance(problem, Exact):
-        bottom = charging.branch_start(problem)
-    return jnp.linspace(bottom, jnp.log(30 * jnp.maximum(heaviest, detuning)), rungs), first
-
-
-def _climb(
-    problem: Problem, ladder: jax.Array, definition: str, branch: str
-) -> tuple[jax.Array, Any, jax.Array]:
-    """Return ln tau, what the loss starts warm from, and whether the branch had ended, per rung."""
-    if isinstance(problem, Exact) and definition == "fit" and branch == "continuous":
-        path = charging.fit_branch(problem, ladder)
-        return path.log_tau, (path.fit.p, path.log_rate), path.ended
-
-    def rung(log_gamma: jax.Array) -> tuple[jax.Array, Any]:
-        if isinstance(problem, Exact) and definition == "fit":
-            found, log_rate = charging.lowest_fit(problem, log_gamma)
-            log_tau = jnp.where(found.converged, found.p[0] - log_rate, jnp.nan)
-            return log_tau, (found.p, log_rate)
-        log_tau, status, _ = charging.measure(problem, definition, log_gamma, branch)
-        return jnp.where(status == Status.OK, log_tau, jnp.nan), None
-
-    return *jax.lax.map(rung, ladder), jnp.zeros(ladder.size, dtype=bool)
-
-
-@functools.cache
-def _loss(definition: str) -> Any:
-    """Return ln tau as a function of (problem, ln gamma_C, warm start); cached to compile once."""
-
-    def loss(problem: Problem, log_gamma: jax.Array, warm: Any) -> tuple[jax.Array, Any]:
-        if isinstance(problem, Exact) and definition == "fit":
-            values, log_rate = charging.fit_values(problem, log_gamma)
-            found = fit.minimum(values, fit.rescale(warm[0], warm[1], log_rate))
-            return found.p[0] - log_rate, (found.p, log_rate)
-        return charging.measure(problem, definition, log_gamma, charging.BRANCHES[0])[0], None
-
-    return loss
+    slowest, heaviest = curve.frequencies()
+    off = curve.model.Delta_C
+    detuning = jnp.zeros(()) if off is None else jnp.abs(off)
+    first = jnp.log(jnp.maximum(0.3 * slowest, curve.scan_from * heaviest))
+    bottom = curve.definition.lowest_rung(curve, first)
+    return jnp.linspace(bottom, jnp.log(30 * jnp.maximum(heaviest, detuning)), curve.rungs), first

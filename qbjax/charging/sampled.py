@@ -13,6 +13,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from qbjax.charging.definition import Measured
 from qbjax.common.checks import Status
 from qbjax.evolution.evolve import evolve
 from qbjax.model.star_battery import StarBattery
@@ -26,17 +27,6 @@ _FIRST, _WINDOWS = 2.2, 6
 _QUIET = 1e-4
 # Points of the interpolated curve in each interval.
 _FINER = 8
-
-
-class Sampled(eqx.Module):
-    """One model whose charging curve is sampled, with the option of the definition."""
-
-    model: StarBattery
-    option: Any
-
-    def at(self, log_gamma: jax.Array) -> StarBattery:
-        """Return the model at another dephasing rate."""
-        return eqx.tree_at(lambda m: m.gamma_C, self.model, jnp.exp(log_gamma))
 
 
 class _Samples(eqx.Module):
@@ -56,12 +46,8 @@ class _Samples(eqx.Module):
     fits: jax.Array
 
 
-_Measured = tuple[jax.Array, jax.Array, dict[str, jax.Array]]
-
-
-def _measure_settling(problem: Sampled, log_gamma: jax.Array) -> _Measured:
+def settling(model: StarBattery, band: jax.Array) -> Measured:
     """Return ln of the last time with |y| > band; the derivative is of the implicit function."""
-    model, band = problem.at(log_gamma), problem.option
     steady = steady_state(model, throw=False)
     samples = _search(model, steady.energy, steady.relaxation_time, band)
     ts, fine = _interpolated(samples)
@@ -78,9 +64,8 @@ def _measure_settling(problem: Sampled, log_gamma: jax.Array) -> _Measured:
     return _result(steady.status, found & (jnp.abs(step) < 1e-2 * near), time)
 
 
-def _measure_integral(problem: Sampled, log_gamma: jax.Array) -> _Measured:
+def integral(model: StarBattery) -> Measured:
     """Return ln int_0^inf y^2 dt by the trapezoidal rule in s, with its end corrections."""
-    model = problem.at(log_gamma)
     steady = steady_state(model, throw=False)
     samples = _search(model, steady.energy, steady.relaxation_time, jnp.asarray(_QUIET))
     deficit, slope, trusted = _curve(model, steady.energy, samples.ts)
@@ -88,15 +73,12 @@ def _measure_integral(problem: Sampled, log_gamma: jax.Array) -> _Measured:
     rate = _GROWTH * (samples.ts + samples.ts[-1] / jnp.expm1(_GROWTH))
     values = deficit**2 * rate
     slopes = deficit * (2 * slope * rate + _GROWTH * deficit) * rate
-    integral, coarse = (_trapezia(values[::k], slopes[::k]) for k in (1, 2))
-    resolved = jnp.abs(integral - coarse) < 1e-3 * integral
-    return _result(steady.status, samples.fits & jnp.all(trusted) & resolved, integral)
+    fine, coarse = (_trapezia(values[::k], slopes[::k]) for k in (1, 2))
+    resolved = jnp.abs(fine - coarse) < 1e-3 * fine
+    return _result(steady.status, samples.fits & jnp.all(trusted) & resolved, fine)
 
 
-MEASURES = {"settling": _measure_settling, "integral": _measure_integral}
-
-
-def _result(steady: jax.Array, found: jax.Array, tau: jax.Array) -> _Measured:
+def _result(steady: jax.Array, found: jax.Array, tau: jax.Array) -> Measured:
     """Return ln tau, NaN where it was not found, and the status; there is no further evidence."""
     status = jnp.where(found, Status.OK, Status.NOT_CONVERGED)
     log_tau = jnp.where(found, jnp.log(jnp.where(found, tau, 1.0)), jnp.nan)

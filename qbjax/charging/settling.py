@@ -1,11 +1,16 @@
 """The settling time: the last time at which E_B(t) is outside a band around its steady value."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
+from qbjax.charging import sampled
+from qbjax.charging.definition import Definition, Measured, Modes, is_no_share, share
+from qbjax.common.checks import Status
 from qbjax.exact.curves import Curve
+from qbjax.model.star_battery import StarBattery
 
 # Samples of one window, and of the fastest living oscillation's period. A peak that rises above
 # the band between two samples by less than 0.5 % of that oscillation's amplitude can be missed.
@@ -15,6 +20,32 @@ _PER_PERIOD = 32
 _LATEST = 300.0
 # Windows that are searched before giving up.
 _MOST_WINDOWS = 20_000
+
+
+class Settling(Definition):
+    """The last time with |y(t)| > `band`."""
+
+    band: jax.Array
+    name: ClassVar[str] = "settling"
+    takes_samples: ClassVar[bool] = True
+    needs_all_modes: ClassVar[bool] = True
+
+    def __init__(self, band: ArrayLike = 0.01):
+        """Check the option."""
+        self.band = share(band, "band")
+
+    def out_of_range(self) -> Any:
+        """Tell whether the option is what the constructor refuses where it can see it."""
+        return is_no_share(self.band)
+
+    def by_modes(self, curve: Modes, log_gamma: jax.Array) -> Measured:
+        """Return the charging time; there is no further evidence."""
+        log_tau, settles = log_settling_time(curve.curve, jnp.exp(log_gamma), self.band)
+        return log_tau, jnp.where(settles, Status.OK, Status.NOT_CONVERGED), {}
+
+    def by_samples(self, model: StarBattery) -> Measured:
+        """Return the charging time from samples."""
+        return sampled.settling(model, self.band)
 
 
 def log_settling_time(

@@ -13,7 +13,7 @@ import scipy.optimize
 from helpers import EXCITED, GROUND, hamiltonian, jump, mean_excitations, qutip_states, reduced
 
 import qbjax as qb
-from qbjax.charging import dephasing, fit
+from qbjax.charging import dephasing, local_fits
 from qbjax.common.checks import ArgumentError, SolveError, Status
 from qbjax.exact import curves, sectors
 
@@ -98,10 +98,10 @@ def test_branches_differ_and_say_so():
 def test_a_window_makes_the_mean_over_its_width():
     """Of cos t over [a, b], cut off at the ends, it is (sin b - sin a) / (b - a)."""
     rate, window = 0.5, 1.3
-    end = fit.SPAN / rate
-    ts = np.linspace(0.0, end, fit.SAMPLES)
+    end = local_fits.SPAN / rate
+    ts = np.linspace(0.0, end, local_fits.SAMPLES)
     a, b = np.clip(ts - window / 2, 0.0, end), np.clip(ts + window / 2, 0.0, end)
-    found = fit.sample(lambda gamma, ts: jnp.cos(ts), 1.0, jnp.log(rate), window)
+    found = local_fits.sample(lambda gamma, ts: jnp.cos(ts), 1.0, jnp.log(rate), window)
     # The trapezia and the straight lines between them are off by the square of the step of 0.01.
     np.testing.assert_allclose(found, (np.sin(b) - np.sin(a)) / (b - a), rtol=0, atol=1e-4)
 

@@ -285,6 +285,7 @@ def test_no_check_of_numbers_is_without_a_twin():
     # A new check has a twin in `out_of_range`, a row in the tables above, and one more here.
     assert passing == {
         "best_parameters": 1,
+        "definition": 2,
         "minimise": 1,
         "pulses": 5,
         "star_battery": 5,
