@@ -255,10 +255,10 @@ class _Merit(eqx.Module):
 
     def at(self, x: dict[str, Any]) -> StarBattery:
         """Return the model for the variables x."""
-        found = self.over_leaves(_Range.parameter, x, self.start())
-        names = [*found]
+        moved = self.over_leaves(_Range.parameter, x, self.start())
+        names = [*moved]
         return eqx.tree_at(
-            lambda model: [_leaves(model, name) for name in names], self.model, [*found.values()]
+            lambda model: [_leaves(model, name) for name in names], self.model, [*moved.values()]
         )
 
 
@@ -279,7 +279,7 @@ def _optimum(
 ) -> Optimum:
     merit = _Merit(model, ranges, objective)
     start = merit.start()
-    found = minimise(
+    minimum = minimise(
         merit,
         merit.over_leaves(_Range.variable, start),
         optimizer=optimizer,
@@ -288,18 +288,18 @@ def _optimum(
         progress=progress,
         label="optimize",
     )
-    best = merit.at(found.x)
+    best = merit.at(minimum.x)
     reached = {name: _leaves(best, name) for name in ranges}
     return Optimum(
         model=best,
-        value=-found.value,
+        value=-minimum.value,
         parameters={name: getattr(best, name) for name in ranges},
         at_bound=merit.over_leaves(_Range.side, reached, start),
-        gradient_norm=found.gradient_norm,
-        history=-found.history,
-        steps=found.steps,
-        converged=found.converged,
-        status=jnp.where(found.converged, Status.OK, Status.NOT_CONVERGED),
+        gradient_norm=minimum.gradient_norm,
+        history=-minimum.history,
+        steps=minimum.steps,
+        converged=minimum.converged,
+        status=jnp.where(minimum.converged, Status.OK, Status.NOT_CONVERGED),
     )
 
 
@@ -356,22 +356,22 @@ def _spread(name: str, bound: Any, leaves: Any) -> Any:
 
 def _range(name: str, low: Any, high: Any) -> _Range:
     try:
-        found = _Range(
+        bounds = _Range(
             -math.inf if low is None else float(low), math.inf if high is None else float(high)
         )
     except (TypeError, ValueError):
-        found = _Range(math.nan, math.nan)
+        bounds = _Range(math.nan, math.nan)
     words = f"given with numbers low < high, or None, for `{name}`"
-    require(found.low < found.high, "parameters", words, f"{low}, {high}")
-    return found
+    require(bounds.low < bounds.high, "parameters", words, f"{low}, {high}")
+    return bounds
 
 
 def _check_objective(objective: Objective, model: StarBattery) -> None:
     """Trace the objective once, to see what it returns."""
     require(callable(objective), "objective", "a function of a model", objective)
     one = jax.tree.map(lambda leaf: leaf[(0,) * len(model.batch_shape)], model)
-    found = eqx.filter_eval_shape(objective, one)
-    is_array = isinstance(found, jax.ShapeDtypeStruct)
-    real = is_array and found.shape == () and jnp.issubdtype(found.dtype, jnp.floating)
-    shown = f"{found.dtype} of shape {found.shape}" if is_array else type(found).__name__
-    require(real, "objective", "a function that returns a real scalar", f"one that returns {shown}")
+    returned = eqx.filter_eval_shape(objective, one)
+    is_array = isinstance(returned, jax.ShapeDtypeStruct)
+    real = is_array and returned.shape == () and jnp.issubdtype(returned.dtype, jnp.floating)
+    kind = f"{returned.dtype} of shape {returned.shape}" if is_array else type(returned).__name__
+    require(real, "objective", "a function that returns a real scalar", f"one that returns {kind}")

@@ -59,9 +59,9 @@ def settling(model: StarBattery, band: jax.Array) -> Measured:
     time = near - step
     # Where every second sample predicts those between, all of them leave nothing out.
     missed = jnp.where(samples.ts[1::2] > near / 2, jnp.abs(_unforeseen(samples)), 0.0)
-    found = samples.fits & trusted[0] & (jnp.max(missed) < band / 2) & (time > 0)
+    is_resolved = samples.fits & trusted[0] & (jnp.max(missed) < band / 2) & (time > 0)
     # The last step is one of Newton's from an interpolated curve that is nearly right.
-    return _result(steady.status, found & (jnp.abs(step) < 1e-2 * near), time)
+    return _result(steady.status, is_resolved & (jnp.abs(step) < 1e-2 * near), time)
 
 
 def integral(model: StarBattery) -> Measured:
@@ -78,10 +78,10 @@ def integral(model: StarBattery) -> Measured:
     return _result(steady.status, samples.fits & jnp.all(trusted) & resolved, fine)
 
 
-def _result(steady: jax.Array, found: jax.Array, tau: jax.Array) -> Measured:
+def _result(steady: jax.Array, is_resolved: jax.Array, tau: jax.Array) -> Measured:
     """Return ln tau, NaN where it was not found, and the status; there is no further evidence."""
-    status = jnp.where(found, Status.OK, Status.NOT_CONVERGED)
-    log_tau = jnp.where(found, jnp.log(jnp.where(found, tau, 1.0)), jnp.nan)
+    status = jnp.where(is_resolved, Status.OK, Status.NOT_CONVERGED)
+    log_tau = jnp.where(is_resolved, jnp.log(jnp.where(is_resolved, tau, 1.0)), jnp.nan)
     return log_tau, jnp.where(steady == Status.OK, status, steady), {}
 
 

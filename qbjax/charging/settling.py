@@ -60,7 +60,7 @@ def log_settling_time(
     fixed_curve, fixed_gamma = jax.lax.stop_gradient((curve, gamma))
     latest = _last_possible(fixed_curve, fixed_gamma, band)
     step = _resolution(fixed_curve, fixed_gamma, band, latest)
-    inside, found = _walk_back(fixed_curve, fixed_gamma, band, latest, step)
+    inside, settles = _walk_back(fixed_curve, fixed_gamma, band, latest, step)
     time = _bisect(fixed_curve, fixed_gamma, band, inside - step, inside)
     one = jnp.ones(1)
     value, slope = jax.jvp(lambda t: curve(gamma, t), (time * one,), (one,))
@@ -71,8 +71,8 @@ def log_settling_time(
     refined = time + (refined - jax.lax.stop_gradient(refined))
     # Still outside where the search begins: there is no answer within its limits.
     begun_inside = jnp.abs(fixed_curve(fixed_gamma, latest * one)[0]) <= band
-    found = found & begun_inside & jnp.isfinite(refined) & (time > 0)
-    return jnp.where(found, jnp.log(jnp.where(found, refined, 1.0)), jnp.nan), found
+    settles = settles & begun_inside & jnp.isfinite(refined) & (time > 0)
+    return jnp.where(settles, jnp.log(jnp.where(settles, refined, 1.0)), jnp.nan), settles
 
 
 def _last_possible(curve: Curve, gamma: jax.Array, band: jax.Array) -> jax.Array:
@@ -107,16 +107,16 @@ def _walk_back(
         end, count, _ = state
         times = jnp.maximum(end - offsets, 0.0)
         outside = jnp.abs(curve(gamma, times)) > band
-        found = jnp.any(outside)
+        has_left = jnp.any(outside)
         inside = times[jnp.maximum(jnp.argmax(outside) - 1, 0)]
-        return jnp.where(found, inside, times[-1]), count + 1, found
+        return jnp.where(has_left, inside, times[-1]), count + 1, has_left
 
     def searching(state: tuple[Any, ...]) -> jax.Array:
         return ~state[2] & (state[1] < _MOST_WINDOWS) & (state[0] > 0)
 
     start = (latest, jnp.asarray(0), jnp.asarray(False))
-    end, _, found = jax.lax.while_loop(searching, window, start)
-    return end, found
+    end, _, has_left = jax.lax.while_loop(searching, window, start)
+    return end, has_left
 
 
 def _bisect(

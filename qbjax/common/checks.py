@@ -52,8 +52,8 @@ class Status(enum.IntEnum):
     >>> import jax.numpy as jnp
     >>> import qbjax as qb
     >>> models = qb.StarBattery(N=2, F=jnp.array([0.5, 0.0]))
-    >>> found = qb.steady_state(models, throw=False)
-    >>> [qb.Status(int(status)).name for status in found.status]
+    >>> states = qb.steady_state(models, throw=False)
+    >>> [qb.Status(int(status)).name for status in states.status]
     ['OK', 'NO_DRIVE']
     """
 
@@ -141,8 +141,8 @@ def require_known(condition: Any, name: str, requirement: str, value: Any) -> No
     Traced conditions pass: their twin is elsewhere, for models `out_of_range`.
     """
     if is_concrete(condition) and not np.all(condition):
-        shown = np.asarray(value) if is_concrete(value) else "a traced value"
-        one_line = " ".join(str(shown).split())
+        text = np.asarray(value) if is_concrete(value) else "a traced value"
+        one_line = " ".join(str(text).split())
         raise ArgumentError(f"Argument `{name}` must be {requirement}, but is {one_line}.")
 
 

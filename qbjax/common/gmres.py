@@ -56,23 +56,23 @@ def gmres(
     """
 
     def goes_on(state: Any) -> jax.Array:
-        found, _, before, cycles = state
-        gains = found.residual < 0.9 * before
-        return (found.residual > target) & gains & (cycles < most_cycles)
+        best, _, before, cycles = state
+        gains = best.residual < 0.9 * before
+        return (best.residual > target) & gains & (cycles < most_cycles)
 
     def advance(state: Any) -> Any:
-        found, r, _, cycles = state
+        best, r, _, cycles = state
         done = _arnoldi(matvec, precondition, r, target, cycle)
         # What is left of the triangle beyond the last step is the identity.
         y = jax.scipy.linalg.solve_triangular(done.triangle, done.rotated[:-1])
         y = jnp.where(jnp.arange(cycle) < done.steps, y, 0.0)
-        x = found.x + precondition(jnp.tensordot(y, done.basis[:-1], 1))
+        x = best.x + precondition(jnp.tensordot(y, done.basis[:-1], 1))
         new = b - matvec(x)
         size = jnp.linalg.norm(new)
-        better = size < found.residual
-        x, r = jnp.where(better, x, found.x), jnp.where(better, new, r)
-        size, steps = jnp.where(better, size, found.residual), found.steps + done.steps
-        return Solution(x, size, steps), r, found.residual, cycles + 1
+        better = size < best.residual
+        x, r = jnp.where(better, x, best.x), jnp.where(better, new, r)
+        size, steps = jnp.where(better, size, best.residual), best.steps + done.steps
+        return Solution(x, size, steps), r, best.residual, cycles + 1
 
     zero = jnp.asarray(0)
     start = Solution(jnp.zeros_like(b), jnp.linalg.norm(b), zero)

@@ -20,8 +20,8 @@ def in_turn(function: Callable[..., Any]) -> Callable[..., Any]:
     sequential = sequential_vmap(function)
 
     @functools.wraps(function)
-    def call(*given: Any) -> Any:
-        return (sequential if jax.default_backend() == "cpu" else function)(*given)
+    def call(*arguments: Any) -> Any:
+        return (sequential if jax.default_backend() == "cpu" else function)(*arguments)
 
     return call
 

@@ -132,8 +132,8 @@ def minimise(
     --------
     >>> import jax.numpy as jnp
     >>> from qbjax.common.minimise import minimise
-    >>> found = minimise(lambda x, aux: (jnp.sum((x - 2.0) ** 2), aux), jnp.zeros(3))
-    >>> print(found.x, found.converged)
+    >>> lowest = minimise(lambda x, aux: (jnp.sum((x - 2.0) ** 2), aux), jnp.zeros(3))
+    >>> print(lowest.x, lowest.converged)
     [2. 2. 2.] True
     """
     max_steps = as_count(max_steps, "max_steps")

@@ -48,12 +48,14 @@ class Chebyshev(ConstantInTime):
 
         def forward(carry: tuple[Any, Any], times: jax.Array) -> tuple[Any, Any]:
             progress, saved = group(carry[0], times)
-            shown = bar.step(carry[1], jax.lax.stop_gradient(times[-1] / end))
-            return (progress, shown), saved
+            meter_state = bar.step(carry[1], jax.lax.stop_gradient(times[-1] / end))
+            return (progress, meter_state), saved
 
         none = jnp.zeros_like(ts[-1])
         first = faber_series.Progress(start, none, none, jnp.zeros((), int))
-        (last, shown), saved = jax.lax.scan(forward, (first, bar.init()), faber_series.grouped(ts))
-        bar.close(shown)
+        (last, meter_state), saved = jax.lax.scan(
+            forward, (first, bar.init()), faber_series.grouped(ts)
+        )
+        bar.close(meter_state)
         saved = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[: len(ts)], saved)
         return saved, last.state, jnp.broadcast_to(last.error, ts.shape), (last.steps, jnp.array(0))

@@ -76,5 +76,5 @@ def _at_time(
         saved["ergotropy"] = model.omega_B * extractable(battery)
     saved["trace"] = jnp.trace(now[0]).real
     saved["observables"] = {name: jnp.asarray(f(rho)) for name, f in observe.functions}
-    kept = (*observe.save, "error_estimate", "trace", "observables")
-    return {name: saved[name] for name in kept}
+    names = (*observe.save, "error_estimate", "trace", "observables")
+    return {name: saved[name] for name in names}

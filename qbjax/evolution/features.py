@@ -146,8 +146,8 @@ def _quarterings_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, None]:
     def step(tangent: Any, parameter: Any) -> Any:
         if tangent is None:
             return None
-        numbers = np.array([next(count) for _ in range(parameter.size)])
-        return jnp.asarray(np.cos(numbers).reshape(parameter.shape), parameter.dtype)
+        places = np.array([next(count) for _ in range(parameter.size)])
+        return jnp.asarray(np.cos(places).reshape(parameter.shape), parameter.dtype)
 
     direction = jax.tree.map(step, tangents[0], model, is_leaf=lambda leaf: leaf is None)
     quarterings = _one_by_one(model, direction, end, tolerance)
@@ -249,11 +249,11 @@ def _sizes(model: StarBattery) -> list[tuple[Any, Any]]:
         return jnp.maximum(1.0, sum((jnp.max(jnp.abs(w)) for w in weights), jnp.zeros(())))
 
     named = [(getattr(model, name), 1.0) for name in PARAMETERS]
-    own = [(term.coefficient, size((term,))) for term in model.hamiltonian]
+    of_terms = [(term.coefficient, size((term,))) for term in model.hamiltonian]
     for jump in model.jumps:
-        own.append((jump.rate, size(jump.terms) ** 2))
-        own += [(term.coefficient, size((term,)) ** 2) for term in jump.terms]
-    return named + own
+        of_terms.append((jump.rate, size(jump.terms) ** 2))
+        of_terms += [(term.coefficient, size((term,)) ** 2) for term in jump.terms]
+    return named + of_terms
 
 
 def _divide(samples: jax.Array, end: jax.Array, tolerance: jax.Array) -> jax.Array:

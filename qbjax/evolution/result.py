@@ -84,7 +84,7 @@ class Trajectory(Printed):
 
     def _lines(self) -> list[Line]:
         energy = "in the unit of omega_B"
-        own = [(name, value, "(observable)") for name, value in self.observables.items()]
+        observables = [(name, value, "(observable)") for name, value in self.observables.items()]
         return [
             ("ts", self.ts, "in the inverse unit of g"),
             ("energy", self.energy, energy),
@@ -93,7 +93,7 @@ class Trajectory(Printed):
             ("populations", self.populations, "of the ladder"),
             ("battery", self.battery, ""),
             ("rho", self.rho, ""),
-            *own,
+            *observables,
             ("status", status_text(self.status), ""),
             ("method", self.method, f"({self.why})"),
             ("error_estimate", self.error_estimate, "of the energy"),

@@ -82,8 +82,8 @@ def charging_curve(model: StarBattery, spectrum: Sectors) -> Curve:
     if model.Delta_C is None:
         omega, weights = energy_modes(model, spectrum)
         order = jnp.argsort(-jnp.abs(weights))
-        kept, left_out = order[:_MODES], jnp.sum(jnp.abs(weights[order[_MODES:]]))
-        return ResonantCurve(omega[kept], weights[kept], left_out)
+        heaviest, left_out = order[:_MODES], jnp.sum(jnp.abs(weights[order[_MODES:]]))
+        return ResonantCurve(omega[heaviest], weights[heaviest], left_out)
     minus, plus = sectors.frequencies(spectrum)
     weights = 2 / model.N * sectors.inversion(spectrum, model.N)
     start = weights * sectors.project(spectrum, None)

@@ -71,11 +71,11 @@ def diagonalise(model: StarBattery) -> Sectors:
     magnitudes = jnp.where(live, jnp.abs(eigenvalues), jnp.inf)
     smallest = jnp.argmin(magnitudes)
     log_smallest = log_smallest_singular_value(model, jnp.abs(u[:, smallest]))
-    found = eigenvalues[smallest]
-    mended = jnp.where(found < 0, -1.0, 1.0) * jnp.exp(log_smallest)
+    by_eigh = eigenvalues[smallest]
+    mended = jnp.where(by_eigh < 0, -1.0, 1.0) * jnp.exp(log_smallest)
     # The recursion needs drive and coupling; without one of them eigh has every digit.
     regular = (model.F != 0) & (model.g != 0)
-    eigenvalues = eigenvalues.at[smallest].set(jnp.where(regular, mended, found))
+    eigenvalues = eigenvalues.at[smallest].set(jnp.where(regular, mended, by_eigh))
     norm = jnp.max(jnp.where(live, jnp.abs(eigenvalues), 0.0))
     return Sectors(eigenvalues, u, v, live, smallest, log_smallest, norm)
 
@@ -260,14 +260,14 @@ def _exponential(matrix: jax.Array) -> jax.Array:
     norm = jnp.max(jnp.sum(jnp.abs(jax.lax.stop_gradient(matrix)), -1), -1)[..., None, None]
     squarings = jnp.clip(jnp.ceil(jnp.log2(jnp.maximum(norm, 1.0))), 0, _SQUARINGS)
     scaled, one = matrix * 2.0**-squarings, jnp.eye(matrix.shape[-1], dtype=matrix.dtype)
-    found = jnp.broadcast_to(one, matrix.shape)
+    exponential = jnp.broadcast_to(one, matrix.shape)
     for order in range(_ORDER, 0, -1):
-        found = one + scaled @ found / order
+        exponential = one + scaled @ exponential / order
 
     def square(i: jax.Array, x: jax.Array) -> jax.Array:
         return jnp.where(i < squarings, x @ x, x)
 
-    return jax.lax.fori_loop(0, _SQUARINGS, square, found)
+    return jax.lax.fori_loop(0, _SQUARINGS, square, exponential)
 
 
 def _resonant_propagator(

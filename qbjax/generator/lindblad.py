@@ -62,7 +62,7 @@ class Generator(eqx.Module):
         """Whether a state without imaginary part keeps none."""
         phases = [{key[2] for key in jump.entries} for _, jump in self.jumps]
         real_drift = all(key[2] == 0 for key in self.drift.entries)
-        return real_drift and all(len(found) <= 1 for found in phases)
+        return real_drift and all(len(powers) <= 1 for powers in phases)
 
     @property
     def pairs(self) -> np.ndarray:
@@ -140,8 +140,8 @@ class Generator(eqx.Module):
             def moved(s: int, t: int, k: int, m: int) -> Block | None:
                 rows = slice(reach - k, reach - k + self.levels)
                 columns = slice(reach - m, reach - m + self.levels)
-                found = blocks.get((a - s, b - t))
-                return jax.tree.map(lambda part: part[rows, columns], found)
+                source = blocks.get((a - s, b - t))
+                return jax.tree.map(lambda part: part[rows, columns], source)
 
             return self._sum(lambda w: w[a][:, None], lambda w: w[b], moved)
 

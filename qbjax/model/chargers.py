@@ -139,8 +139,8 @@ def charger_from_text(text: str) -> Charger:
     try:
         make, number = _FROM_TEXT[name], float(size)
     except (KeyError, ValueError):
-        wanted = '"qubit", "cavity:LEVELS" or "spin:S"'
-        raise ArgumentError(f'Argument `charger` must be {wanted}, but is "{text}".') from None
+        forms = '"qubit", "cavity:LEVELS" or "spin:S"'
+        raise ArgumentError(f'Argument `charger` must be {forms}, but is "{text}".') from None
     return make(int(number) if number.is_integer() else number)
 
 

@@ -49,5 +49,5 @@ def terms(model: StarBattery, t: ArrayLike) -> tuple[tuple[Term, ...], tuple[Jum
     for name, battery in COLLECTIVE.items():
         if getattr(model, name) is not None:
             jumps.append(Jump(at_time(getattr(model, name), t), Term(1.0, battery=battery)))
-    own = tuple(Jump(at_time(jump.rate, t), *jump.terms) for jump in model.jumps)
-    return (*hamiltonian, *model.hamiltonian), (*jumps, *own)
+    own_jumps = tuple(Jump(at_time(jump.rate, t), *jump.terms) for jump in model.jumps)
+    return (*hamiltonian, *model.hamiltonian), (*jumps, *own_jumps)

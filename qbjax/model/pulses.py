@@ -77,9 +77,9 @@ class Pulse(eqx.Module):
             self.stops = jnp.asarray(times)
         self.parameters = jax.tree.map(_parameter, parameters)
         value = jax.eval_shape(self, jax.ShapeDtypeStruct((), float))
-        good = value.shape == () and jnp.issubdtype(value.dtype, jnp.floating)
-        found = f"of shape {value.shape} and type {value.dtype}"
-        require(good, "function", "real and of shape ()", found)
+        is_real = value.shape == () and jnp.issubdtype(value.dtype, jnp.floating)
+        kind = f"of shape {value.shape} and type {value.dtype}"
+        require(is_real, "function", "real and of shape ()", kind)
 
     def __call__(self, t: ArrayLike) -> jax.Array:
         """Return the value at a time."""

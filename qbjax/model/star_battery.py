@@ -147,7 +147,7 @@ class StarBattery(Printed):
     ):
         """Check the parameters and broadcast them together."""
         arguments = locals()
-        given = {name: arguments[name] for name in PARAMETERS}
+        parameters = {name: arguments[name] for name in PARAMETERS}
         N = as_array(N, "N")
         self.N_max = _padded_size(N, N_max)
         self.charger = qubit() if charger is None else charger
@@ -161,13 +161,15 @@ class StarBattery(Printed):
         together = nbar is None or kappa is not None
         require(together, "nbar", "given together with kappa", "given alone")
         for name in ("F", "g", "gamma_C", "omega_B"):
-            require(given[name] is not None, name, "given", "None")
-        for name, value in given.items():
+            require(parameters[name] is not None, name, "given", "None")
+        for name, value in parameters.items():
             plain = is_pulse(value) or not callable(value)
             kind = f"of type {type(value).__name__}"
             require(plain, name, "a number or a qbjax.Pulse", kind)
-        arrays = {k: _real(k, v) for k, v in given.items() if v is not None and not is_pulse(v)}
-        for name, value in given.items():
+        arrays = {
+            k: _real(k, v) for k, v in parameters.items() if v is not None and not is_pulse(v)
+        }
+        for name, value in parameters.items():
             _check_range(name, arrays.get(name, value))
         own_terms = as_terms(hamiltonian, "hamiltonian", Term)
         own_jumps = as_terms(jumps, "jumps", Jump)
@@ -175,7 +177,7 @@ class StarBattery(Printed):
         shape = _common_shape({"N": N, **arrays}, multiplied)
         # The default integer type: the square root of a shorter one has single precision.
         self.N = jnp.broadcast_to(jnp.asarray(N, int), shape)
-        for name, value in given.items():
+        for name, value in parameters.items():
             if name in arrays:
                 setattr(self, name, jnp.broadcast_to(arrays[name], shape))
             else:
@@ -200,8 +202,8 @@ class StarBattery(Printed):
         lines: list[Line] = [("N", self.N, f"qubits, in {self.levels} levels")]
         for name, row in PARAMETERS.items():
             value = getattr(self, name)
-            shown = f"a {type(value).__name__} of time" if is_pulse(value) else value
-            lines.append((name, shown, "" if row.units == "1" else f"({row.units})"))
+            text = f"a {type(value).__name__} of time" if is_pulse(value) else value
+            lines.append((name, text, "" if row.units == "1" else f"({row.units})"))
         for name in ("hamiltonian", "jumps"):
             terms = getattr(self, name)
             lines.append((name, f"{len(terms)} of your own" if terms else None, ""))
@@ -282,8 +284,8 @@ def out_of_range(model: StarBattery) -> jax.Array:
 
 def require_model(model: Any) -> None:
     """Refuse what is no model."""
-    shown = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
-    require(isinstance(model, StarBattery), "model", "made by qbjax.StarBattery(...)", shown)
+    kind = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
+    require(isinstance(model, StarBattery), "model", "made by qbjax.StarBattery(...)", kind)
 
 
 def over_batch(solve: Callable[..., Any], model: StarBattery, *shared: Any) -> Any:

@@ -267,9 +267,9 @@ class Jump(eqx.Module):
             require_known(
                 (self.rate >= 0) & jnp.isfinite(self.rate), "rate", "finite, not negative", rate
             )
-        good = len(terms) > 0 and all(isinstance(term, Term) for term in terms)
-        found = ", ".join(type(term).__name__ for term in terms) or "none"
-        require(good, "terms", "at least one qbjax.Term", found)
+        are_terms = len(terms) > 0 and all(isinstance(term, Term) for term in terms)
+        kinds = ", ".join(type(term).__name__ for term in terms) or "none"
+        require(are_terms, "terms", "at least one qbjax.Term", kinds)
         self.terms = terms
 
 
@@ -286,8 +286,8 @@ def _bands(matrix: ArrayLike, name: str) -> RealBands:
     # jnp would trace what is known under jit, and nothing could be left out.
     numpy, array = array_module(matrix), as_array(matrix, name)
     if array.ndim != 2 or array.shape[0] != array.shape[1] or array.size == 0:
-        found = f"of shape {array.shape}"
-        raise ArgumentError(f"Argument `{name}` must be a square matrix, but is {found}.")
+        shape = f"of shape {array.shape}"
+        raise ArgumentError(f"Argument `{name}` must be a square matrix, but is {shape}.")
     levels = len(array)
     bands = {}
     for k in range(1 - levels, levels):

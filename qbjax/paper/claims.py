@@ -52,8 +52,8 @@ def _number(claim: str, where: str, paper: str, value: float, why: str) -> Claim
     return Claim(claim, where, paper, f"{value:.4g}", difference, agrees, why)
 
 
-def _words(claim: str, where: str, paper: str, found: str, agrees: bool, why: str) -> Claim:
-    return Claim(claim, where, paper, found, None, "yes" if agrees else "no", why)
+def _words(claim: str, where: str, paper: str, value: str, agrees: bool, why: str) -> Claim:
+    return Claim(claim, where, paper, value, None, "yes" if agrees else "no", why)
 
 
 def _fig2(columns: Columns) -> Iterator[Claim]:
@@ -290,12 +290,12 @@ def _crossovers(drive: Columns, F_over_g: float) -> Iterator[Claim]:
     paper = "linear growth, no crossover"
     scaled = extended_time.collapse(drive)
     if scaled:
-        found = ", ".join(f"{value:.3g}" for value in scaled)
+        values = ", ".join(f"{value:.3g}" for value in scaled)
         yield _words(
             f"{claim}: sigma_min through 4 (F/g)^2 = {4 * F_over_g**2:g}",
             where,
             paper,
-            f"1/(2 sigma_min) = {found} sqrt(N)/g at half, once and twice that N",
+            f"1/(2 sigma_min) = {values} sqrt(N)/g at half, once and twice that N",
             False,
             "sigma_min collapses there, long before its mode has any weight in the energy: strong "
             f"driving is a finite-N statement.{missing}",

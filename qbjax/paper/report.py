@@ -82,6 +82,6 @@ def _markdown(
 
 def _row(claim: Claim) -> str:
     difference = claim.relative_difference
-    shown = "" if difference is None else f"{difference:+.1%}"
-    cells = (claim.claim, claim.where, claim.paper, claim.qbjax, shown, claim.agrees, claim.why)
+    off_by = "" if difference is None else f"{difference:+.1%}"
+    cells = (claim.claim, claim.where, claim.paper, claim.qbjax, off_by, claim.agrees, claim.why)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -108,9 +108,9 @@ def reproduce(
     # Drawn at the end, from the tables: an interruption costs a picture and no data.
     for name in names:
         _draw(directory, name)
-    found = _write_report(directory, quick)
+    rows = _write_report(directory, quick)
     computed = [name for name in names if new[name]]
-    return Reproduction(directory, computed, [name for name in names if not new[name]], found)
+    return Reproduction(directory, computed, [name for name in names if not new[name]], rows)
 
 
 def _compute_all(
@@ -170,6 +170,6 @@ def _write_report(directory: Path, quick: bool) -> list[Claim]:
         if store.is_current(table, store.header(name, quick)):
             tables[name], titles[file] = store.read_table(table), title
             notes[file] = _NOTES[name](tables[name]) if name in _NOTES else []
-    found = claims(tables)
-    report.write(directory, found, titles, notes, quick)
-    return found
+    rows = claims(tables)
+    report.write(directory, rows, titles, notes, quick)
+    return rows

@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from xarray import DataArray, Dataset
 
 
-def lines(ax: "Axes", found: "DataArray", over: str) -> None:
+def lines(ax: "Axes", data: "DataArray", over: str) -> None:
     """Draw an observable of a sweep against a parameter, a line for every value of another one.
 
     Parameters
     ----------
     ax
         Where to draw.
-    found
+    data
         One observable of the dataset that `qbjax.sweep` returned, with `over` and at most one other
-        dimension: select values of the rest beforehand, as in `found.energy.sel(F=0.5)`. Of many
+        dimension: select values of the rest beforehand, as in `dataset.energy.sel(F=0.5)`. Of many
         lines six are drawn.
     over
         The parameter on the horizontal axis.
@@ -44,34 +44,34 @@ def lines(ax: "Axes", found: "DataArray", over: str) -> None:
     Examples
     --------
     >>> import qbjax as qb
-    >>> found = qb.sweep(qb.StarBattery, {"N": [1, 2, 4], "F": [0.2, 0.5]}, "ratio")
+    >>> dataset = qb.sweep(qb.StarBattery, {"N": [1, 2, 4], "F": [0.2, 0.5]}, "ratio")
     >>> with qb.plot.figure(8.6, 6.0) as (figure, axes):
-    ...     qb.plot.lines(axes[0, 0], found.ratio, over="N")
+    ...     qb.plot.lines(axes[0, 0], dataset.ratio, over="N")
     """
     from matplotlib.ticker import MaxNLocator
 
-    (other,) = _others(found, (over,), 1) or (None,)
-    found = found.sortby(over)
-    x = found[over].values
+    (other,) = _others(data, (over,), 1) or (None,)
+    data = data.sortby(over)
+    x = data[over].values
     if other is None:
-        ax.plot(x, found.values, _mark(found[over]))
+        ax.plot(x, data.values, _mark(data[over]))
     else:
-        for i in _spread(found.sizes[other], 6):
-            label = f"{_symbol(other)} = {found[other].values[i]:.4g}"
-            ax.plot(x, found.isel({other: i}).values, _mark(found[over]), label=label)
+        for i in _spread(data.sizes[other], 6):
+            label = f"{_symbol(other)} = {data[other].values[i]:.4g}"
+            ax.plot(x, data.isel({other: i}).values, _mark(data[over]), label=label)
         ax.legend()
-    ax.set_xlabel(_label(found[over]))
-    ax.set_ylabel(_label(found))
-    name, given = _scale(x)
-    ax.set_xscale(name, **given)
-    if name == "linear" and found[over].dtype.kind == "i":
+    ax.set_xlabel(_label(data[over]))
+    ax.set_ylabel(_label(data))
+    name, settings = _scale(x)
+    ax.set_xscale(name, **settings)
+    if name == "linear" and data[over].dtype.kind == "i":
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    name, given = _scale(found.values)
-    ax.set_yscale(name, **given)
+    name, settings = _scale(data.values)
+    ax.set_yscale(name, **settings)
 
 
 def heatmap(
-    ax: "Axes", found: "DataArray", over: tuple[str, str], norm: "Normalize | None" = None
+    ax: "Axes", data: "DataArray", over: tuple[str, str], norm: "Normalize | None" = None
 ) -> "QuadMesh":
     """Draw an observable of a sweep as a map over two parameters; what is missing stays grey.
 
@@ -79,7 +79,7 @@ def heatmap(
     ----------
     ax
         Where to draw.
-    found
+    data
         One observable of the dataset that `qbjax.sweep` returned, with these two dimensions.
     over
         The parameters on the horizontal and on the vertical axis.
@@ -96,15 +96,15 @@ def heatmap(
     Examples
     --------
     >>> import qbjax as qb
-    >>> found = qb.sweep(qb.StarBattery, {"N": [1, 2, 4], "F": [0.2, 0.5]}, "ratio")
+    >>> dataset = qb.sweep(qb.StarBattery, {"N": [1, 2, 4], "F": [0.2, 0.5]}, "ratio")
     >>> with qb.plot.figure(8.6, 6.0) as (figure, axes):
-    ...     mesh = qb.plot.heatmap(axes[0, 0], found.ratio, over=("F", "N"))
+    ...     mesh = qb.plot.heatmap(axes[0, 0], dataset.ratio, over=("F", "N"))
     """
-    _others(found, over, 0)
+    _others(data, over, 0)
     for name in over:
-        found = found.sortby(name)
-    x, y = (found[name].values for name in over)
-    values = found.transpose(over[1], over[0]).values
+        data = data.sortby(name)
+    x, y = (data[name].values for name in over)
+    values = data.transpose(over[1], over[0]).values
     ax.set_facecolor("0.8")
     colours = norm or _colours(values)
     both = colours.vmin is not None and colours.vmin < 0 < (colours.vmax or 0)
@@ -112,12 +112,12 @@ def heatmap(
     edges = _edges(x), _edges(y)
     mesh = ax.pcolormesh(*edges, values, norm=colours, cmap=cmap, rasterized=True)
     for set_scale, along in ((ax.set_xscale, x), (ax.set_yscale, y)):
-        name, given = _scale(along)
-        set_scale(name, **given)
-    ax.set_xlabel(_label(found[over[0]]))
-    ax.set_ylabel(_label(found[over[1]]))
+        name, settings = _scale(along)
+        set_scale(name, **settings)
+    ax.set_xlabel(_label(data[over[0]]))
+    ax.set_ylabel(_label(data[over[1]]))
     if norm is None:
-        _colour_bar(mesh, [ax], _label(found))
+        _colour_bar(mesh, [ax], _label(data))
     return mesh
 
 
@@ -145,7 +145,7 @@ def _edges(x: np.ndarray) -> np.ndarray:
     return back(np.concatenate([ends[:1], middle, ends[1:]]))
 
 
-def draw_sweep(found: "Dataset", stem: str | Path) -> list[Path]:
+def draw_sweep(dataset: "Dataset", stem: str | Path) -> list[Path]:
     """Draw every observable of a sweep, as PNG and PDF, and return the files.
 
     The two longest axes make a map where both have 12 values or more, and lines otherwise; up to
@@ -154,7 +154,7 @@ def draw_sweep(found: "Dataset", stem: str | Path) -> list[Path]:
 
     Parameters
     ----------
-    found
+    dataset
         The dataset that `qbjax.sweep` returned.
     stem
         Beginning of the files' names; that of the observable is added.
@@ -163,18 +163,18 @@ def draw_sweep(found: "Dataset", stem: str | Path) -> list[Path]:
     --------
     >>> import tempfile
     >>> import qbjax as qb
-    >>> found = qb.sweep(qb.StarBattery, {"N": [1, 2, 4], "F": [0.2, 0.5]}, "ratio")
+    >>> dataset = qb.sweep(qb.StarBattery, {"N": [1, 2, 4], "F": [0.2, 0.5]}, "ratio")
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     [path.name for path in qb.plot.draw_sweep(found, f"{folder}/small")]
+    ...     [path.name for path in qb.plot.draw_sweep(dataset, f"{folder}/small")]
     ['small-ratio.png', 'small-ratio.pdf']
     """
     made = []
-    for name in found.data_vars:
-        drawable = set(found[name].dims) <= {*found.coords, "point"} and found[name].ndim > 0
-        if f"{name}_status" not in found or not drawable:
+    for name in dataset.data_vars:
+        drawable = set(dataset[name].dims) <= {*dataset.coords, "point"} and dataset[name].ndim > 0
+        if f"{name}_status" not in dataset or not drawable:
             continue
         Path(stem).parent.mkdir(parents=True, exist_ok=True)
-        with _panels(found[name]) as figure:
+        with _panels(dataset[name]) as figure:
             for kind in ("png", "pdf"):
                 made.append(Path(f"{stem}-{name}.{kind}"))
                 figure.savefig(made[-1], dpi=300)
@@ -182,24 +182,24 @@ def draw_sweep(found: "Dataset", stem: str | Path) -> list[Path]:
 
 
 @contextmanager
-def _panels(found: "DataArray") -> Iterator[Any]:
-    longest = sorted(map(str, found.dims), key=lambda dim: -found.sizes[dim])
+def _panels(data: "DataArray") -> Iterator[Any]:
+    longest = sorted(map(str, data.dims), key=lambda dim: -data.sizes[dim])
     drawn, rest = longest[:2], longest[2:]
-    split = rest[:1] if rest and found.sizes[rest[0]] > 1 else []
-    found = found.isel({dim: -1 for dim in rest if dim not in split})
-    places = _spread(found.sizes[split[0]], 3) if split else [-1]
-    shown = found.isel(dict.fromkeys(split, places)).values
-    norm, (scale, given) = _colours(shown), _scale(shown)
+    split = rest[:1] if rest and data.sizes[rest[0]] > 1 else []
+    data = data.isel({dim: -1 for dim in rest if dim not in split})
+    places = _spread(data.sizes[split[0]], 3) if split else [-1]
+    values = data.isel(dict.fromkeys(split, places)).values
+    norm, (scale, settings) = _colours(values), _scale(values)
     width = ONE_COLUMN if len(places) == 1 else TWO_COLUMNS
     mesh = None
     with figure(width, 6.5, columns=len(places)) as (made, axes):
         for ax, place in zip(axes[0], places, strict=True):
-            part = found.isel(dict.fromkeys(split, place))
-            if len(drawn) == 2 and found.sizes[drawn[1]] >= 12:
+            part = data.isel(dict.fromkeys(split, place))
+            if len(drawn) == 2 and data.sizes[drawn[1]] >= 12:
                 mesh = heatmap(ax, part, (drawn[0], drawn[1]), norm)
             else:
                 lines(ax, part, drawn[0])
-                ax.set_yscale(scale, **given)
+                ax.set_yscale(scale, **settings)
             if ax is not axes[0, 0]:
                 ax.set_ylabel("")
                 if ax.get_legend():
@@ -209,7 +209,7 @@ def _panels(found: "DataArray") -> Iterator[Any]:
             held = [f"{_symbol(dim)} = {part[dim].item():.4g}" for dim in rest]
             ax.set_title(", ".join(held))
         if mesh is not None:
-            _colour_bar(mesh, list(axes[0]), _label(found))
+            _colour_bar(mesh, list(axes[0]), _label(data))
         ends = [ax.get_ylim() for ax in axes[0] if not ax.texts]
         for ax in axes[0] if ends else ():
             ax.set_ylim(np.min(ends), np.max(ends))
@@ -221,12 +221,12 @@ def _spread(length: int, most: int) -> list[int]:
     return [int(i) for i in np.unique(np.linspace(0, length - 1, most).round())]
 
 
-def _others(found: "DataArray", over: tuple[str, ...], most: int) -> list[str]:
+def _others(data: "DataArray", over: tuple[str, ...], most: int) -> list[str]:
     """Return the dimensions that are not drawn along; refuse too many."""
-    others = [str(dim) for dim in found.dims if dim not in over]
-    good = set(over) <= set(found.dims) and len(others) <= most
-    wanted = f"of the dimensions {', '.join(over)}" + " and at most one more" * most
-    require(good, "found", wanted, f"of {', '.join(map(str, found.dims))}")
+    others = [str(dim) for dim in data.dims if dim not in over]
+    fits = set(over) <= set(data.dims) and len(others) <= most
+    dimensions = f"of the dimensions {', '.join(over)}" + " and at most one more" * most
+    require(fits, "data", dimensions, f"of {', '.join(map(str, data.dims))}")
     return others
 
 
@@ -235,12 +235,12 @@ def _symbol(name: Any) -> str:
     return f"${symbol}$" if len(name) == 1 or name in PARAMETERS else str(name)
 
 
-def _label(found: "DataArray") -> str:
-    units = found.attrs.get("units", "")
-    name = found.attrs.get("long_name") or _symbol(found.name)
+def _label(data: "DataArray") -> str:
+    units = data.attrs.get("units", "")
+    name = data.attrs.get("long_name") or _symbol(data.name)
     # Spaces that do not break keep the units on one line.
-    kept = units.replace(" ", "\N{NO-BREAK SPACE}")
-    label = f"{name} ({kept})" if units not in ("", "1") else str(name)
+    unbroken = units.replace(" ", "\N{NO-BREAK SPACE}")
+    label = f"{name} ({unbroken})" if units not in ("", "1") else str(name)
     return textwrap.fill(label, 40)
 
 
@@ -269,11 +269,13 @@ def _colours(values: np.ndarray) -> "Normalize":
 
     finite = values[np.isfinite(values)]
     ends = {"vmin": finite.min(), "vmax": finite.max()} if finite.size else {}
-    name, given = _scale(values)
+    name, settings = _scale(values)
     if finite.size and finite.min() < 0 < finite.max():
         largest = np.abs(finite).max()
         ends = {"vmin": -largest, "vmax": largest}
         if name == "symlog":
             # Half of the bar on either side of zero, and room for the labels around it.
-            given = given | {"linscale": max(1.0, np.log10(largest / given["linthresh"]) / 5)}
-    return {"linear": Normalize, "log": LogNorm, "symlog": SymLogNorm}[name](**ends, **given)
+            settings = settings | {
+                "linscale": max(1.0, np.log10(largest / settings["linthresh"]) / 5)
+            }
+    return {"linear": Normalize, "log": LogNorm, "symlog": SymLogNorm}[name](**ends, **settings)

@@ -230,8 +230,8 @@ def _matrix_checks(rho: Any, tolerance: float) -> _Checks:
 def _demand(checks: _Checks, name: str) -> Any:
     """Raise where a check is known to fail; return whether one does where JAX is tracing."""
     refused: Any = False
-    for condition, requirement, shown in checks:
-        refused |= refusal(condition, name, requirement, shown)
+    for condition, requirement, text in checks:
+        refused |= refusal(condition, name, requirement, text)
     return refused
 
 

@@ -98,8 +98,8 @@ def _root_fidelity_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Arra
     w, s, vh = jnp.linalg.svd(root_rho @ root_sigma)
     # Relative to the factors, not to s: between orthogonal states all of s is round-off.
     scale = jnp.linalg.norm(root_rho, axis=(-2, -1)) * jnp.linalg.norm(root_sigma, axis=(-2, -1))
-    kept = s > s.shape[-1] * jnp.finfo(s.dtype).eps * scale[..., None]
-    inverse = jnp.where(kept, 1 / jnp.where(kept, s, 1.0), 0.0)[..., None, :]
+    is_nonzero = s > s.shape[-1] * jnp.finfo(s.dtype).eps * scale[..., None]
+    inverse = jnp.where(is_nonzero, 1 / jnp.where(is_nonzero, s, 1.0), 0.0)[..., None, :]
     left, right = root_rho @ w, root_sigma @ _adjoint(vh)
     slope = _inner((right * inverse) @ _adjoint(right), tangents[0])
     slope += _inner((left * inverse) @ _adjoint(left), tangents[1])

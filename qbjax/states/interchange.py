@@ -21,7 +21,7 @@ from qbjax.states.qobj import from_qobj, turned
 
 
 def to_qutip(
-    given: StarBattery | ArrayLike, charger: Charger | None = None, N: int | None = None
+    value: StarBattery | ArrayLike, charger: Charger | None = None, N: int | None = None
 ) -> Any:
     """Return a model, a state or an operator in QuTiP's form.
 
@@ -33,7 +33,7 @@ def to_qutip(
 
     Parameters
     ----------
-    given
+    value
         One model; or an array in the form of qbjax: a ket of the battery, shape (n,), or a matrix
         of the battery (n, n) or of both (d_c, n, d_c, n).
     charger
@@ -63,18 +63,18 @@ def to_qutip(
     >>> qb.to_qutip(qb.steady_state(model).battery).dims
     [[4], [4]]
     """
-    if isinstance(given, StarBattery):
-        return _model(given)
+    if isinstance(value, StarBattery):
+        return _model(value)
     import qutip
 
     charger = qubit() if charger is None else charger
-    array = np.asarray(given)
+    array = np.asarray(value)
     half = array.ndim // 2 or 1
     rows, columns = array.shape[:half], array.shape[half:]
-    good = array.ndim in (1, 2, 4) and columns in ((), rows)
-    good = good and (half < 2 or rows[0] == charger.levels)
-    wanted = f"a model, or of shape (n,), (n, n) or ({charger.levels}, n, {charger.levels}, n)"
-    require(good, "given", wanted, f"of shape {array.shape}")
+    has_form = array.ndim in (1, 2, 4) and columns in ((), rows)
+    has_form = has_form and (half < 2 or rows[0] == charger.levels)
+    forms = f"a model, or of shape (n,), (n, n) or ({charger.levels}, n, {charger.levels}, n)"
+    require(has_form, "value", forms, f"of shape {array.shape}")
     if N is not None:
         require(1 <= N < rows[-1], "N", f"between 1 and {rows[-1] - 1}", N)
         ladder = {half - 1, array.ndim - 1}
@@ -84,12 +84,12 @@ def to_qutip(
     return qutip.Qobj(turned(array, charger).reshape(math.prod(rows), -1), dims=dims)
 
 
-def from_qutip(given: Any, charger: Charger | None = None, N_max: int | None = None) -> jax.Array:
+def from_qutip(qobj: Any, charger: Charger | None = None, N_max: int | None = None) -> jax.Array:
     """Return a state or an operator of QuTiP as an array in the form of qbjax.
 
     Parameters
     ----------
-    given
+    qobj
         A Qobj of the battery, of the dimension N + 1, or of charger and battery in this order: a
         ket or a matrix.
     charger
@@ -116,35 +116,37 @@ def from_qutip(given: Any, charger: Charger | None = None, N_max: int | None = N
     >>> print(full.real)
     [0. 0. 0. 1.]
     """
-    return jnp.asarray(from_qobj(given, "given", qubit() if charger is None else charger, N_max))
+    return jnp.asarray(from_qobj(qobj, "qobj", qubit() if charger is None else charger, N_max))
 
 
 def _model(model: StarBattery) -> tuple[Any, list[Any]]:
     """Return the Hamiltonian and the jumps of one model."""
-    require(is_concrete(model), "given", "a model of known numbers", "one that is traced")
-    require(model.batch_shape == (), "given", "one model", f"a batch of {model.batch_shape}")
+    require(is_concrete(model), "value", "a model of known numbers", "one that is traced")
+    require(model.batch_shape == (), "value", "one model", f"a batch of {model.batch_shape}")
     N, charger = int(model.N), model.charger
     shape = (charger.levels, model.N, model.levels)
 
     @jax.jit
     def matrices(t: ArrayLike) -> list[jax.Array]:
         hamiltonian, jumps = terms(model, t)
-        found = [total(hamiltonian, t, *shape)]
-        found += [total(jump.terms, t, *shape).scaled(jnp.sqrt(jump.rate)) for jump in jumps]
+        operators_at_t = [total(hamiltonian, t, *shape)]
+        operators_at_t += [
+            total(jump.terms, t, *shape).scaled(jnp.sqrt(jump.rate)) for jump in jumps
+        ]
         sizes = 2 * (charger.levels, model.levels)
-        return [x.dense(charger.levels, model.levels).reshape(sizes) for x in found]
+        return [x.dense(charger.levels, model.levels).reshape(sizes) for x in operators_at_t]
 
     # Every operator asks for the same times.
     @functools.lru_cache(maxsize=1)
     def operators(t: float) -> list[Any]:
         return [to_qutip(matrix, charger, N).to("csr") for matrix in matrices(t)]
 
-    found = operators(0.0)
+    operators_of_time = operators(0.0)
     if model.depends_on_time:
         import qutip
 
-        found = [
+        operators_of_time = [
             qutip.QobjEvo(lambda t, number: operators(t)[number], args={"number": number})
-            for number in range(len(found))
+            for number in range(len(operators_of_time))
         ]
-    return found[0], found[1:]
+    return operators_of_time[0], operators_of_time[1:]

@@ -52,8 +52,8 @@ class General(Method):
         told_apart = nullspace.promises_one(model) and iterations is not None
         if model.charger == qubit() and not (told_apart or nullspace.has_own_terms(model)):
             # With several stationary states rates may be too slow for any solver but the exact one.
-            given = jax.lax.stop_gradient((model, stored_states.restore(made, start)))
-            off = stored_states.restore(made, stationary.stored) - exact.solution(*given).rho
+            fixed = jax.lax.stop_gradient((model, stored_states.restore(made, start)))
+            off = stored_states.restore(made, stationary.stored) - exact.solution(*fixed).rho
             error = jnp.where(nullity > 1, jnp.linalg.norm(off), error)
         return judged(
             model,

@@ -55,15 +55,15 @@ class Iterative(General):
     ) -> Outcome:
         """Return the stationary state; ambiguous where what was assumed for it may be wrong."""
         live = ladder.live_levels(model.N, model.levels)
-        own = nullspace.has_own_terms(model)
+        has_own_terms = nullspace.has_own_terms(model)
         one = nullspace.promises_one(model) or bool(model.jumps)
         collective = any(getattr(model, name) is not None for name in COLLECTIVE)
-        charger_alone = one and not own and not collective
+        charger_alone = one and not has_own_terms and not collective
 
         def solve(start: jax.Array) -> Stationary:
             return iterative(generator, start, live, one, charger_alone)
 
-        if not own:
+        if not has_own_terms:
             # Structure promised one stationary state, but the values may be zero; where it did not,
             # modes that are too slow for the shift go unseen, unless the exact solution is at hand.
             nullity = nullspace.nullity(model)
@@ -171,8 +171,8 @@ class _System(eqx.Module):
             def run(matvec: LinearMap, b: jax.Array) -> tuple[jax.Array, jax.Array]:
                 target = relative * jnp.linalg.norm(b)
                 limits = {"cycle": _CYCLE, "most_cycles": _CYCLES}
-                found = gmres(matvec, precondition, b, target=target, **limits)
-                return found.x, found.steps
+                solution = gmres(matvec, precondition, b, target=target, **limits)
+                return solution.x, solution.steps
 
             return run
 
@@ -193,8 +193,8 @@ class _System(eqx.Module):
         """Return the solution to two digits, or what one short cycle gives; without derivatives."""
         metric = multiplicities(self.generator)
         target = 1e-2 * state_norm(self.generator, b)
-        found = gmres(*self._maps(), metric * b, target=target, cycle=_SHORT, most_cycles=1)
-        return found.x / metric
+        solution = gmres(*self._maps(), metric * b, target=target, cycle=_SHORT, most_cycles=1)
+        return solution.x / metric
 
     def _maps(self) -> tuple[LinearMap, LinearMap]:
         """Return the system and its approximate inverse where the dot product is the matrices'."""

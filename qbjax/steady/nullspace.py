@@ -33,15 +33,15 @@ def existence(model: StarBattery) -> jax.Array:
     """
     own_rates = [jump.rate for jump in model.jumps]
     jumping = _present(*own_rates)
-    own = jumping | bool(model.hamiltonian)
+    has_own = jumping | bool(model.hamiltonian)
     battery = _present(model.Gamma_down, model.Gamma_up)
     charger = _present(model.gamma_C, model.kappa)
     damped = charger | battery | _present(model.Gamma_z) | jumping
     status = jnp.where(damped, Status.OK, Status.NO_DEPHASING)
-    leaking = battery | _present(model.kappa) | own
+    leaking = battery | _present(model.kappa) | has_own
     status = jnp.where((model.F == 0) & ~leaking, Status.NO_DRIVE, status)
     # Apart from the battery, a charger that is driven settles by its own damping only.
-    apart = (model.g == 0) & ~own & ~(battery & (charger | (model.F == 0)))
+    apart = (model.g == 0) & ~has_own & ~(battery & (charger | (model.F == 0)))
     status = jnp.where(apart, Status.NO_COUPLING, status)
     # What is traced was not refused at the door.
     named = [getattr(model, name) for name in sorted(NOT_NEGATIVE)]
@@ -83,7 +83,7 @@ def nullity_on_resonance(model: StarBattery) -> jax.Array:
 
 def _present(*rates: Any) -> jax.Array:
     """Tell whether one of the rates is there and not zero."""
-    found = jnp.asarray(False)
+    is_present = jnp.asarray(False)
     for rate in rates:
-        found = found | (jnp.asarray(False) if rate is None else rate != 0)
-    return found
+        is_present = is_present | (jnp.asarray(False) if rate is None else rate != 0)
+    return is_present

@@ -53,65 +53,65 @@ def from_toml(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     require(path.is_file(), "file", "a file that is there", path)
     try:
-        found = tomllib.loads(path.read_text())
+        entries = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ArgumentError(f"Argument `file` must be TOML, but {path} is not: {error}.") from None
     known = ("model", "grid", "observables", "store", *_PLAIN)
-    for name in found:
+    for name in entries:
         require(name in known, "file", f"of entries out of {', '.join(known)}", f"with {name}")
-    require(isinstance(found.get("grid"), dict), "file", "with a table [grid]", "without")
-    fixed = _table(found, "model")
+    require(isinstance(entries.get("grid"), dict), "file", "with a table [grid]", "without")
+    fixed = _table(entries, "model")
     parameters = [name for name in inspect.signature(StarBattery).parameters if name != "N_max"]
     for name in fixed:
-        wanted = f"of parameters out of {', '.join(parameters)}"
-        require(name in parameters, "model", wanted, f"with {name}")
+        choices = f"of parameters out of {', '.join(parameters)}"
+        require(name in parameters, "model", choices, f"with {name}")
     if "charger" in fixed:
         fixed["charger"] = charger_from_text(fixed["charger"])
-    arguments = {name: found[name] for name in _PLAIN if name in found}
-    if "observables" in found:
-        listed = found["observables"]
+    arguments = {name: entries[name] for name in _PLAIN if name in entries}
+    if "observables" in entries:
+        listed = entries["observables"]
         listed = listed if isinstance(listed, list) else [listed]
         arguments["observables"] = [_observable(each) for each in listed]
     return {
         "model": functools.partial(StarBattery, **fixed) if fixed else StarBattery,
-        "grid": {name: _values(name, values) for name, values in found["grid"].items()},
-        "store": found.get("store", path.with_suffix(".zarr")),
+        "grid": {name: _values(name, values) for name, values in entries["grid"].items()},
+        "store": entries.get("store", path.with_suffix(".zarr")),
         **arguments,
     }
 
 
-def _table(found: dict[str, Any], name: str) -> dict[str, Any]:
-    table = found.get(name, {})
+def _table(entries: dict[str, Any], name: str) -> dict[str, Any]:
+    table = entries.get(name, {})
     require(isinstance(table, dict), "file", f"with {name} as a table", f"with {table!r}")
     return dict(table)
 
 
-def _observable(given: Any) -> Any:
-    if not isinstance(given, dict):
-        return given
-    require(set(given) == {"gradient", "of"}, "observables", "{gradient = ..., of = ...}", given)
-    return grad_of(given["gradient"], given["of"])
+def _observable(entry: Any) -> Any:
+    if not isinstance(entry, dict):
+        return entry
+    require(set(entry) == {"gradient", "of"}, "observables", "{gradient = ..., of = ...}", entry)
+    return grad_of(entry["gradient"], entry["of"])
 
 
-def _values(name: str, given: Any) -> Any:
+def _values(name: str, entry: Any) -> Any:
     """Return the values of a parameter: a list as it stands, or a range that is written out."""
-    if not isinstance(given, dict):
-        return given
-    keys, shown = set(given), f"{name} = {given}"
+    if not isinstance(entry, dict):
+        return entry
+    keys, text = set(entry), f"{name} = {entry}"
     if keys in ({"from", "to"}, {"from", "to", "step"}):
-        ends = (given["from"], given["to"], given.get("step", 1))
+        ends = (entry["from"], entry["to"], entry.get("step", 1))
         whole = all(type(each) is int for each in ends) and ends[2] >= 1 and ends[1] >= ends[0]
-        wanted = "{from, to, points} of numbers, or {from, to, step} of integers, rising"
-        require(whole, "grid", wanted, shown)
+        forms = "{from, to, points} of numbers, or {from, to, step} of integers, rising"
+        require(whole, "grid", forms, text)
         return np.arange(ends[0], ends[1] + 1, ends[2])
-    wanted = "a list, {from, to, step} or {from, to, points, spacing}"
-    require({"from", "to", "points"} <= keys <= {*_SPACED}, "grid", wanted, shown)
-    spacing = given.get("spacing", "linear")
+    forms = "a list, {from, to, step} or {from, to, points, spacing}"
+    require({"from", "to", "points"} <= keys <= {*_SPACED}, "grid", forms, text)
+    spacing = entry.get("spacing", "linear")
     require_choice(spacing, f"spacing of {name}", tuple(_SPACINGS))
-    counted = type(given["points"]) is int and given["points"] >= 1
-    require(counted, f"points of {name}", "an integer of at least 1", repr(given["points"]))
-    numbers = all(type(given[end]) in (int, float) for end in ("from", "to"))
-    require(numbers, "grid", "between numbers", shown)
-    positive = spacing != "log" or (given["from"] > 0 and given["to"] > 0)
-    require(positive, "grid", 'between positive ends for spacing = "log"', shown)
-    return _SPACINGS[spacing](given["from"], given["to"], given["points"])
+    counted = type(entry["points"]) is int and entry["points"] >= 1
+    require(counted, f"points of {name}", "an integer of at least 1", repr(entry["points"]))
+    numbers = all(type(entry[end]) in (int, float) for end in ("from", "to"))
+    require(numbers, "grid", "between numbers", text)
+    positive = spacing != "log" or (entry["from"] > 0 and entry["to"] > 0)
+    require(positive, "grid", 'between positive ends for spacing = "log"', text)
+    return _SPACINGS[spacing](entry["from"], entry["to"], entry["points"])

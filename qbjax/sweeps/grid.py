@@ -26,18 +26,18 @@ class Grid:
         Whether the parameters go together, point by point.
     """
 
-    def __init__(self, given: Mapping[str, Any], together: bool):
+    def __init__(self, grid: Mapping[str, Any], together: bool):
         """Check the values."""
-        mapping = isinstance(given, Mapping) and len(given) > 0
-        require(mapping, "grid", "values of parameters by name, at least one", repr(given))
-        self.values = {name: _values(name, values) for name, values in given.items()}
+        mapping = isinstance(grid, Mapping) and len(grid) > 0
+        require(mapping, "grid", "values of parameters by name, at least one", repr(grid))
+        self.values = {name: _values(name, values) for name, values in grid.items()}
         self.together = together
         lengths = {name: len(values) for name, values in self.values.items()}
         one = len(set(lengths.values())) == 1
         once = together or all(len(np.unique(x)) == len(x) for x in self.values.values())
         require(once, "grid", "of different values for each parameter", "with some twice")
-        wanted = 'of one length for all parameters with combine="zip"'
-        require(one or not together, "grid", wanted, lengths)
+        requirement = 'of one length for all parameters with combine="zip"'
+        require(one or not together, "grid", requirement, lengths)
         self.axes = {"point": next(iter(lengths.values()))} if together else lengths
 
     def axis_of(self, name: str) -> str:
@@ -78,18 +78,18 @@ class Grid:
 
 
 def _values(name: str, values: Any) -> np.ndarray:
-    found = np.asarray(list(values) if isinstance(values, range) else values)
-    shown = f"{name} = {np.array2string(found, threshold=10)}"
-    flat = found.ndim == 1 and found.dtype.kind in "iuf"
-    require(flat, "grid", "sequences of numbers by name (constants belong in the model)", shown)
-    require(found.size > 0, "grid", "of at least one value for each parameter", shown)
-    require(np.all(np.isfinite(found)), "grid", "of finite numbers", shown)
+    array = np.asarray(list(values) if isinstance(values, range) else values)
+    text = f"{name} = {np.array2string(array, threshold=10)}"
+    flat = array.ndim == 1 and array.dtype.kind in "iuf"
+    require(flat, "grid", "sequences of numbers by name (constants belong in the model)", text)
+    require(array.size > 0, "grid", "of at least one value for each parameter", text)
+    require(np.all(np.isfinite(array)), "grid", "of finite numbers", text)
     if name != "N":
-        return found
-    whole = np.round(found).astype(int)
+        return array
+    whole = np.round(array).astype(int)
     # Those of a geometric spacing are rounded.
-    good = np.allclose(found, whole, rtol=1e-9, atol=0) and np.min(whole) >= 1
-    require(good, "grid", "of integers of at least 1 for N", shown)
+    are_counts = np.allclose(array, whole, rtol=1e-9, atol=0) and np.min(whole) >= 1
+    require(are_counts, "grid", "of integers of at least 1 for N", text)
     return whole
 
 

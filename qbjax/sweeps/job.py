@@ -27,7 +27,7 @@ class Job:
 
     Attributes
     ----------
-    build, grid, wanted, method, ts
+    build, grid, observables, method, ts
         The function from parameters to a model, the grid, the observables, the method of steady
         states, and the times of trajectories.
     names
@@ -45,19 +45,25 @@ class Job:
         self,
         build: Callable[..., StarBattery],
         grid: Grid,
-        wanted: tuple[Observable, ...],
+        observables: tuple[Observable, ...],
         method: str,
         ts: jax.Array | None,
     ):
         """Check that the grid is one of the model's."""
-        self.build, self.grid, self.wanted, self.method, self.ts = build, grid, wanted, method, ts
+        self.build, self.grid, self.observables, self.method, self.ts = (
+            build,
+            grid,
+            observables,
+            method,
+            ts,
+        )
         self.names = tuple(grid.axes)
         _check_names(build, grid)
         self.ends = _checked_models(build, grid)
         self.first = self.ends[0]
         self.exact = points.applies(self.first, method)
         self.inner = "gamma_C" if self._gamma_C_is_alone() else None
-        functions = any(each.source for each in wanted)
+        functions = any(each.source for each in observables)
         require(ts is None or functions, "ts", "left out where no function uses it", "given")
 
     def axes(self, each: Observable) -> tuple[str, ...]:
@@ -90,7 +96,7 @@ class Job:
     def question(self, size: int | None, method: str, with_optima: bool) -> Question:
         """Return what is asked of points padded to a size; None where N is fixed."""
         build = self.build if size is None else functools.partial(self.build, N_max=size)
-        question = Question(build, self.wanted, method, self.ts, self.exact)
+        question = Question(build, self.observables, method, self.ts, self.exact)
         return question if with_optima else question.others
 
     def description(self) -> dict[str, Any]:
@@ -101,8 +107,8 @@ class Job:
             "axes": list(self.names),
             "grid": {name: values.tolist() for name, values in self.grid.values.items()},
             "combine": "zip" if self.grid.together else "product",
-            "observables": [each.name for each in self.wanted],
-            "function": {each.name: each.source for each in self.wanted if each.source},
+            "observables": [each.name for each in self.observables],
+            "function": {each.name: each.source for each in self.observables if each.source},
             "ts": None if self.ts is None else self.ts.tolist(),
             "method": self.method,
             "precision": made_with["precision"],
@@ -136,10 +142,10 @@ class Job:
         low, *others = np.unique([values.min(), np.median(values), values.max()])
         for name, along in self.grid.values.items():
             for extreme in (along.min(), along.max()):
-                given = first | {name: extreme}
-                model = self.build(**given | {"gamma_C": low})
+                point = first | {name: extreme}
+                model = self.build(**point | {"gamma_C": low})
                 for other in others:
-                    moved = self.build(**given | {"gamma_C": other})
+                    moved = self.build(**point | {"gamma_C": other})
                     same = eqx.tree_at(lambda model: model.gamma_C, model, moved.gamma_C)
                     if not eqx.tree_equal(same, moved):
                         return False
@@ -164,13 +170,17 @@ def _checked_models(build: Callable[..., StarBattery], grid: Grid) -> list[StarB
         for extreme in (np.min(values), np.max(values)):
             models.append(build(**first | {name: extreme}, **padded))
     for model in models:
-        good = isinstance(model, StarBattery) and model.batch_shape == ()
-        require(good, "model", "a function that returns one model", type(model).__name__)
+        is_model = isinstance(model, StarBattery) and model.batch_shape == ()
+        require(is_model, "model", "a function that returns one model", type(model).__name__)
     try:
-        jax.eval_shape(lambda given: build(**given, **padded), first)
+        jax.eval_shape(lambda point: build(**point, **padded), first)
     except (jax.errors.JAXTypeError, TypeError) as error:
-        wanted = "a function by JAX operations, without `if`, int() or float() of what is varied"
-        require(False, "model", wanted, f"one that raises {str(error).strip().splitlines()[0]}")
+        requirement = (
+            "a function by JAX operations, without `if`, int() or float() of what is varied"
+        )
+        require(
+            False, "model", requirement, f"one that raises {str(error).strip().splitlines()[0]}"
+        )
     return models
 
 
@@ -179,9 +189,11 @@ def _check_names(build: Callable[..., StarBattery], grid: Grid) -> None:
     try:
         known = inspect.signature(build).parameters
     except (TypeError, ValueError) as error:
-        wanted = "a function of parameters, such as functools.partial(qbjax.StarBattery, kappa=0.1)"
-        found = f"one whose arguments are wrong ({error})" if callable(build) else type(build)
-        require(False, "model", wanted, found)
+        requirement = (
+            "a function of parameters, such as functools.partial(qbjax.StarBattery, kappa=0.1)"
+        )
+        kind = f"one whose arguments are wrong ({error})" if callable(build) else type(build)
+        require(False, "model", requirement, kind)
     no_numbers = {"N_max", "charger", "hamiltonian", "jumps", "frame"}
     listed = ", ".join(name for name in known if name not in no_numbers)
     any_name = any(each.kind is each.VAR_KEYWORD for each in known.values())
@@ -189,14 +201,14 @@ def _check_names(build: Callable[..., StarBattery], grid: Grid) -> None:
     for name in grid.values:
         there = (name in known and name != "N_max") or any_name
         free = name not in ("done", "chunk", "point")
-        wanted = f"over parameters of the model ({listed})"
-        require(there and free, "grid", wanted, f"over {name}")
+        requirement = f"over parameters of the model ({listed})"
+        require(there and free, "grid", requirement, f"over {name}")
         require(name not in fixed, "grid", "over what the model leaves open", f"over {name}")
     for name, each in known.items():
         single = each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
         open_ = single and each.default is each.empty
-        wanted = f"over {name} too, which the model needs"
-        require(not open_ or name in grid.values, "grid", wanted, "without it")
+        requirement = f"over {name} too, which the model needs"
+        require(not open_ or name in grid.values, "grid", requirement, "without it")
     if "N" in grid.values:
         padded = "N_max" in known or any_name
         require(padded, "model", "a function that takes N_max, the padded size, beside N", listed)

@@ -35,8 +35,8 @@ class Solved:
         """Return the steady state."""
         # The default, or what single precision can reach.
         tolerance = max(1e-8, 100 * float(jnp.finfo(self.model.omega_B.dtype).eps))
-        given: dict[str, Any] = {"method": self.method, "tolerance": tolerance, "throw": False}
-        return self._once("steady", lambda: steady_state(self.model, **given))
+        settings: dict[str, Any] = {"method": self.method, "tolerance": tolerance, "throw": False}
+        return self._once("steady", lambda: steady_state(self.model, **settings))
 
     def trajectory(self) -> Any:
         """Return the trajectory."""
@@ -68,8 +68,8 @@ class Solved:
                 # The points of a batch do not depend on each other.
                 return jnp.sum(value), status
 
-            found, status = jax.grad(summed, has_aux=True)(pick(self.model))
-            return dict(zip(names, found, strict=True)), status
+            slopes, status = jax.grad(summed, has_aux=True)(pick(self.model))
+            return dict(zip(names, slopes, strict=True)), status
 
         return self._once(("slopes", source.name), solve)
 
@@ -133,34 +133,34 @@ _FIGURES = {
 
 
 def _named() -> dict[str, Observable]:
-    found = [Observable(name, *words, _figure(name)) for name, words in _FIGURES.items()]
+    named = [Observable(name, *words, _figure(name)) for name, words in _FIGURES.items()]
     for definition in DEFINITIONS:
         by = f'by "{definition}"'
         name, measure = f"tau_{definition}", _charging(definition)
         slow = definition in ("fit", "settling")
-        found.append(Observable(name, TIME, f"charging time {by}", measure, iterated=slow))
+        named.append(Observable(name, TIME, f"charging time {by}", measure, iterated=slow))
         for field, units, words in (
             ("gamma_C", RATE, "best dephasing rate"),
             ("tau", TIME, "shortest charging time"),
         ):
             name, measure = f"{field}_star_{definition}", _optimal(definition, field)
             slow = definition != "decay_rate"
-            found.append(Observable(name, units, f"{words} {by}", measure, True, slow))
-    return {observable.name: observable for observable in found}
+            named.append(Observable(name, units, f"{words} {by}", measure, True, slow))
+    return {observable.name: observable for observable in named}
 
 
 NAMED = _named()
 
 
-def observable(given: Any) -> Observable:
+def observable(value: Any) -> Observable:
     """Return an observable from its name, itself, or a function of (model, steady, trajectory)."""
-    if isinstance(given, Observable):
-        return given
-    if callable(given):
-        return _from_function(given)
-    wanted = f"functions, qbjax.grad_of(...), or names out of {', '.join(NAMED)}"
-    require(isinstance(given, str) and given in NAMED, "observables", wanted, repr(given))
-    return NAMED[given]
+    if isinstance(value, Observable):
+        return value
+    if callable(value):
+        return _from_function(value)
+    forms = f"functions, qbjax.grad_of(...), or names out of {', '.join(NAMED)}"
+    require(isinstance(value, str) and value in NAMED, "observables", forms, repr(value))
+    return NAMED[value]
 
 
 # What a function of the user's own may ask for, by the names of its arguments.
@@ -290,14 +290,14 @@ def grad_of(name: str, parameter: str) -> Observable:
     source = NAMED[name]
 
     def measure(solved: Solved) -> Measured:
-        wanted = "a number that is given to the model or in the grid"
+        requirement = "a number that is given to the model or in the grid"
         there = _is_number(getattr(solved.model, str(parameter), None))
-        require(there, "parameter", wanted, f'"{parameter}"')
+        require(there, "parameter", requirement, f'"{parameter}"')
         exact = is_exact(solved.model) and solved.method in ("auto", "exact")
         known = exact or name not in ("relaxation_time", "log_relaxation_time")
         require(known, "name", "another than that of a bound, which has no derivative", name)
-        found, status = solved.slopes(source)
-        return found[parameter], status
+        slopes, status = solved.slopes(source)
+        return slopes[parameter], status
 
     units = _over(source.units, PARAMETER_UNITS.get(parameter, RATE))
     words = f"derivative of {source.long_name} with respect to {parameter}"
@@ -312,20 +312,20 @@ def _over(units: str, of: str) -> str:
     return f"{units if units == '1' else f'({units})'} / ({of})"
 
 
-def measure(solved: Solved, wanted: tuple[Observable, ...]) -> dict[str, Measured]:
+def measure(solved: Solved, observables: tuple[Observable, ...]) -> dict[str, Measured]:
     """Return all observables of a model or of a batch; what cannot be trusted is NaN.
 
     A value that is `AMBIGUOUS` stands.
     """
-    found = {}
-    for each in wanted:
+    measured = {}
+    for each in observables:
         value, status = each.measure(solved)
         status = jnp.where(out_of_range(solved.model), Status.OUT_OF_RANGE, status)
-        own = tuple(range(status.ndim, value.ndim))
-        good = (status == Status.OK) | (status == Status.AMBIGUOUS)
-        value = jnp.where(jnp.expand_dims(good, own), value, jnp.nan)
+        own_axes = tuple(range(status.ndim, value.ndim))
+        stands = (status == Status.OK) | (status == Status.AMBIGUOUS)
+        value = jnp.where(jnp.expand_dims(stands, own_axes), value, jnp.nan)
         # An infinite relaxation time says something; what a function makes of zero does not.
         absent = ~jnp.isfinite(value) if each.source else jnp.isnan(value)
-        lost = (status == Status.OK) & jnp.any(absent, axis=own)
-        found[each.name] = value, jnp.where(lost, Status.UNDEFINED, status).astype(jnp.int8)
-    return found
+        lost = (status == Status.OK) & jnp.any(absent, axis=own_axes)
+        measured[each.name] = value, jnp.where(lost, Status.UNDEFINED, status).astype(jnp.int8)
+    return measured

@@ -22,7 +22,7 @@ from qbjax.exact.applies import is_exact
 from qbjax.model.star_battery import StarBattery
 from qbjax.sweeps.observables import Measured, Observable, Solved, measure
 
-Found = dict[str, Measured]
+Answer = dict[str, Measured]
 
 
 class Points(eqx.Module):
@@ -43,7 +43,7 @@ class Points(eqx.Module):
     gamma_C: jax.Array | None
 
 
-Solve = Callable[[Points], Found]
+Solve = Callable[[Points], Answer]
 
 
 # Told apart by identity: arrays have no hash, and jit looks solvers up.
@@ -55,14 +55,14 @@ class Question:
     ----------
     build
         The function from parameters to a model.
-    wanted, method, ts
+    observables, method, ts
         The observables, the method of the steady states, and the times of the trajectories.
     exact
         Whether the exact solution applies.
     """
 
     build: Callable[..., StarBattery]
-    wanted: tuple[Observable, ...]
+    observables: tuple[Observable, ...]
     method: str
     ts: jax.Array | None
     exact: bool
@@ -73,19 +73,19 @@ class Question:
         build: Any = self.build
         partial = isinstance(build, functools.partial)
         function = build.func if partial else build
-        given = [*build.args, *build.keywords.values()] if partial else []
-        numbers = all(isinstance(x, int | float | np.number) for x in given)
-        named = not any(each.source for each in self.wanted)
+        fixed = [*build.args, *build.keywords.values()] if partial else []
+        numbers = all(isinstance(x, int | float | np.number) for x in fixed)
+        named = not any(each.source for each in self.observables)
         return function is StarBattery and numbers and named and self.ts is None
 
     def __str__(self) -> str:
         """Say what is asked."""
-        names = [each.name for each in self.wanted]
+        names = [each.name for each in self.observables]
         return f"{self.build} {names} {self.method} {self.exact}"
 
     def only(self, those: Callable[[Observable], bool]) -> "Question":
         """Return the question for some of the observables."""
-        return replace(self, wanted=tuple(filter(those, self.wanted)))
+        return replace(self, observables=tuple(filter(those, self.observables)))
 
     @property
     def optima(self) -> "Question":
@@ -97,11 +97,11 @@ class Question:
         """The question for the other observables."""
         return self.only(lambda each: not each.of_optimum)
 
-    def answer(self, model: StarBattery) -> Found:
+    def answer(self, model: StarBattery) -> Answer:
         """Return the observables of a model, or of a batch."""
-        return measure(Solved(model, self.method, self.ts), self.wanted)
+        return measure(Solved(model, self.method, self.ts), self.observables)
 
-    def solve(self, points: Points) -> Found:
+    def solve(self, points: Points) -> Answer:
         """Return the observables of points, shapes (P, G, ...) or (P, ...).
 
         The latter are those of an optimum, and all where `Points.gamma_C` is None.
@@ -111,8 +111,8 @@ class Question:
         in_turn = jax.default_backend() == "cpu"
         steps = self.only(lambda each: each.iterated)
         rest = self.only(lambda each: not each.iterated)
-        found = _solve_nested(steps, points, _in_turn if in_turn else jax.vmap)
-        return found | _solve_nested(rest, points, jax.vmap)
+        answer = _solve_nested(steps, points, _in_turn if in_turn else jax.vmap)
+        return answer | _solve_nested(rest, points, jax.vmap)
 
 
 def applies(model: StarBattery, method: str) -> bool:
@@ -121,25 +121,27 @@ def applies(model: StarBattery, method: str) -> bool:
 
 
 def _solve_nested(
-    question: Question, points: Points, many: Callable[[Callable[..., Found]], Callable[..., Found]]
-) -> Found:
+    question: Question,
+    points: Points,
+    many: Callable[[Callable[..., Answer]], Callable[..., Answer]],
+) -> Answer:
     """Map over gamma_C inside: what does not depend on it is done once for all of its values."""
     build, gammas = question.build, points.gamma_C
 
-    def at(_: jax.Array, point: dict[str, jax.Array]) -> Found:
+    def at(_: jax.Array, point: dict[str, jax.Array]) -> Answer:
         if gammas is None:
             return question.answer(build(**point))
         inside = many(lambda gamma_C: question.others.answer(build(**point, gamma_C=gamma_C)))
         return inside(gammas) | question.optima.answer(build(**point, gamma_C=gammas[0]))
 
-    return many(at)(points.numbers, points.outer) if question.wanted else {}
+    return many(at)(points.numbers, points.outer) if question.observables else {}
 
 
-def _in_turn(function: Callable[..., Found]) -> Callable[..., Found]:
+def _in_turn(function: Callable[..., Answer]) -> Callable[..., Answer]:
     return lambda *xs: jax.lax.map(lambda each: function(*each), xs)
 
 
-def _solve_batch(question: Question, points: Points) -> Found:
+def _solve_batch(question: Question, points: Points) -> Answer:
     """Solve a batch of models by the solvers for any model."""
     build, gammas = question.build, points.gamma_C
 
@@ -196,7 +198,7 @@ def _program(question: Question, example: Points) -> tuple[Solve, int]:
 
 def _quiet(solve: Solve) -> Solve:
     @functools.wraps(solve)
-    def quiet(points: Points) -> Found:
+    def quiet(points: Points) -> Answer:
         with warnings.catch_warnings():
             # What a solve warns of stands in the status.
             warnings.simplefilter("ignore", UserWarning)
@@ -228,14 +230,16 @@ def _over(devices: list[jax.Device], question: Question, example: Points) -> Sol
 
     specs = jax.tree.map(lambda _: none, example)
     specs = eqx.tree_at(pick, specs, jax.tree.map(lambda _: first, pick(example)))
-    outs = {each.name: spec(each) for each in question.wanted}
+    outs = {each.name: spec(each) for each in question.observables}
     cut = {none: np.s_[:], first: np.s_[:size], second: np.s_[:, :size]}
     shared = jax.shard_map(
         question.solve, mesh=mesh, in_specs=(specs,), out_specs=outs, check_vma=False
     )
 
-    def solve_all(points: Points) -> Found:
-        found = shared(spread(points))
-        return {name: jax.tree.map(lambda x, s=cut[outs[name]]: x[s], found[name]) for name in outs}
+    def solve_all(points: Points) -> Answer:
+        answer = shared(spread(points))
+        return {
+            name: jax.tree.map(lambda x, s=cut[outs[name]]: x[s], answer[name]) for name in outs
+        }
 
     return solve_all

@@ -78,9 +78,9 @@ def _contents(value: Any) -> list[Any]:
     if inspect.ismethod(value):
         return [value.__func__, value.__self__]
     if inspect.isfunction(value):
-        own = value.__qualname__ if _is_installed(value) else _source(value)
+        code = value.__qualname__ if _is_installed(value) else _source(value)
         carried = {} if _is_installed(value) else _globals(value)
-        return [own, value.__defaults__, value.__kwdefaults__, carried, _closure(value)]
+        return [code, value.__defaults__, value.__kwdefaults__, carried, _closure(value)]
     if inspect.isclass(value):
         if _is_installed(value):
             return [value.__qualname__]
@@ -146,14 +146,14 @@ def _compiled(code: Any) -> Iterator[Any]:
 
 def _closure(function: Any) -> dict[str, Any]:
     """Return the variables of outer functions that a function uses."""
-    found = {}
+    referred = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
-            found[name] = cell.cell_contents
+            referred[name] = cell.cell_contents
         except ValueError:
             # Not assigned yet.
             continue
-    return found
+    return referred
 
 
 def _globals(function: Any) -> dict[str, Any]:

@@ -63,8 +63,8 @@ class Run:
         solved = jax.device_get(self._program(number)[0](self._points(number)))
         part = dict(zip(self.job.names, self.chunks[number], strict=True))
         length = dict(zip(self.job.names, self.shape, strict=True))
-        found = {}
-        for each in self.job.wanted:
+        parts = {}
+        for each in self.job.observables:
             if each.name not in solved:
                 continue
             axes = self.job.axes(each)
@@ -78,8 +78,8 @@ class Run:
             for name, values in ((each.name, value), (status_of(each.name), status)):
                 block = values.reshape(lengths + values.shape[status.ndim :])
                 block = block.transpose(*back, *range(len(back), block.ndim))
-                found[name] = where, block[crop]
-        return found
+                parts[name] = where, block[crop]
+        return parts
 
     @functools.cached_property
     def layout(self) -> Layout:
@@ -87,11 +87,13 @@ class Run:
         shapes = self._shapes(self._largest())
         self._check_shapes(shapes)
         arrays: dict[str, Array] = {}
-        for each in self.job.wanted:
+        for each in self.job.observables:
             arrays |= self._arrays(each, *shapes[each.name])
-        own = {dim for a in arrays.values() for dim in a.dims} - {*self.job.names}
-        free = not own & {*arrays, *self.job.grid.values}
-        require(free, "observables", "of other names than the dimensions of arrays", sorted(own))
+        own_dims = {dim for a in arrays.values() for dim in a.dims} - {*self.job.names}
+        free = not own_dims & {*arrays, *self.job.grid.values}
+        require(
+            free, "observables", "of other names than the dimensions of arrays", sorted(own_dims)
+        )
         coords = {
             name: (self.job.grid.axis_of(name), values, {"units": PARAMETER_UNITS.get(name, "")})
             for name, values in self.job.grid.values.items()
@@ -103,13 +105,13 @@ class Run:
         axes, length = self.job.axes(each), dict(zip(self.job.names, self.shape, strict=True))
         whole = tuple(self.job.grid.axes[name] for name in axes)
         chunk = tuple(length[name] for name in axes)
-        own = value.shape[status.ndim :]
-        dims = axes + tuple(f"{each.name}_{i}" for i in range(len(own)))
+        own_shape = value.shape[status.ndim :]
+        dims = axes + tuple(f"{each.name}_{i}" for i in range(len(own_shape)))
         words = {"units": each.units, "long_name": each.long_name}
         flags = {"long_name": f"status of {each.name}", **_FLAGS}
         dtype, code = np.dtype(value.dtype), np.dtype("int8")
         return {
-            each.name: Array(dims, whole + own, chunk + own, dtype, np.nan, words),
+            each.name: Array(dims, whole + own_shape, chunk + own_shape, dtype, np.nan, words),
             status_of(each.name): Array(axes, whole, chunk, code, _NOT_COMPUTED, flags),
         }
 
@@ -124,8 +126,8 @@ class Run:
             shapes = self._shapes(number)
             for name in arrays:
                 one, other = (x[name][0].shape for x in (largest, shapes))
-                wanted = f"of one shape at every padded size of N ({name})"
-                require(one == other, "observables", wanted, f"of {one} and {other}")
+                requirement = f"of one shape at every padded size of N ({name})"
+                require(one == other, "observables", requirement, f"of {one} and {other}")
 
     def _shapes(self, number: int) -> Any:
         return jax.eval_shape(self._question(number).solve, self._points(number))
@@ -163,8 +165,8 @@ class Run:
             outer = {name: each.ravel() for name, each in zip(names, mesh, strict=True)}
             count = math.prod(len(taken[name]) for name in names)
         gamma_C = None if inner is None else jnp.asarray(grid.values[inner][taken[inner]], float)
-        given = {k: jnp.asarray(v, None if k == "N" else float) for k, v in outer.items()}
-        return Points(jnp.arange(count), given, gamma_C)
+        parameters = {k: jnp.asarray(v, None if k == "N" else float) for k, v in outer.items()}
+        return Points(jnp.arange(count), parameters, gamma_C)
 
     def _key(self, number: int) -> tuple[int | None, str, bool]:
         """Return padded size and method of a chunk, and whether it has optima: for gamma_C once."""
@@ -195,7 +197,7 @@ def status_of(name: str) -> str:
 def _most(job: Job) -> int:
     """Return how many points a chunk may have, unless the compiled program says less."""
     if job.exact:
-        return _FEW if any(each.iterated for each in job.wanted) else _MANY
+        return _FEW if any(each.iterated for each in job.observables) else _MANY
     saved = 0 if job.ts is None else job.ts.size
     state = 16 * (job.first.charger.levels * job.first.levels) ** 2
     if jax.default_backend() == "cpu":

@@ -139,9 +139,9 @@ class Store:
             "mask_and_scale": False,
             "decode_times": False,
         }
-        found = xarray.open_zarr(self.path, chunks=None, **options)
-        del found.attrs["sweep"], found.attrs["chunk_shape"]
-        return found.drop_vars("done")
+        dataset = xarray.open_zarr(self.path, chunks=None, **options)
+        del dataset.attrs["sweep"], dataset.attrs["chunk_shape"]
+        return dataset.drop_vars("done")
 
 
 def opened(path: Path, what: dict[str, Any]) -> Store:
@@ -166,8 +166,8 @@ def check_path(store: Any) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         free = not path.exists() or not any(path.iterdir())
     except OSError as error:
-        wanted = "a directory that can be written"
-        require(False, "store", wanted, f'"{path}" ({error.strerror})')
+        requirement = "a directory that can be written"
+        require(False, "store", requirement, f'"{path}" ({error.strerror})')
     writable = os.access(path if path.exists() else path.parent, os.W_OK)
     require(writable, "store", "a directory that can be written", f'"{path}" (no permission)')
     require(free or is_sweep(path), "store", "a new directory or that of a sweep", f'"{path}"')
@@ -283,10 +283,10 @@ def is_sweep(path: Path) -> bool:
         return False
 
 
-def _require_same(path: Path, found: dict[str, Any], wanted: dict[str, Any], of: str = "") -> None:
+def _require_same(path: Path, stored: dict[str, Any], asked: dict[str, Any], of: str = "") -> None:
     """Refuse the store of another sweep, naming the first difference."""
-    for key in (*wanted, *(found.keys() - wanted.keys())):
-        there, here = found.get(key), wanted.get(key)
+    for key in (*asked, *(stored.keys() - asked.keys())):
+        there, here = stored.get(key), asked.get(key)
         if there == here:
             continue
         if isinstance(there, dict) and isinstance(here, dict):

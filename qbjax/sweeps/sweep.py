@@ -105,10 +105,10 @@ def sweep(
     >>> import qbjax as qb
     >>> grid = {"N": [2, 4, 8], "gamma_C": np.geomspace(0.1, 10, 3)}
     >>> model = functools.partial(qb.StarBattery, F=0.5)
-    >>> found = qb.sweep(model, grid, ("ratio", "tau_star_decay_rate"), progress=False)
-    >>> print(dict(found.sizes), found.ratio.sel(N=8, gamma_C=1.0).item().__round__(4))
+    >>> dataset = qb.sweep(model, grid, ("ratio", "tau_star_decay_rate"), progress=False)
+    >>> print(dict(dataset.sizes), dataset.ratio.sel(N=8, gamma_C=1.0).item().__round__(4))
     {'N': 3, 'gamma_C': 3} 0.8572
-    >>> print(found.tau_star_decay_rate.values.round(1))
+    >>> print(dataset.tau_star_decay_rate.values.round(1))
     [   5.2   31.2 3251.1]
     """
     began = time.perf_counter()
@@ -117,67 +117,69 @@ def sweep(
     counted = chunk_size is None or (isinstance(chunk_size, int) and chunk_size >= 1)
     require(counted, "chunk_size", "an integer of at least 1", repr(chunk_size))
     over = Grid(grid, combine == "zip")
-    job = Job(model, over, _wanted(observables, over), method, _times(ts))
+    job = Job(model, over, _observables(observables, over), method, _times(ts))
     made_with = job.provenance()
-    shown = progress and sys.stderr.isatty() and jax.process_index() == 0
+    is_shown = progress and sys.stderr.isatty() and jax.process_index() == 0
     run: Run
-    kept: Memory | Store
+    storage: Memory | Store
     if store is None:
-        run, kept = _in_memory(job, chunk_size)
+        run, storage = _in_memory(job, chunk_size)
     else:
-        run, kept = _in_store(job, store, overwrite, chunk_size)
-    computed = _finish(run, kept, shown)
+        run, storage = _in_store(job, store, overwrite, chunk_size)
+    computed = _finish(run, storage, is_shown)
     with _together():
-        if jax.process_index() == 0 and (computed or not kept.signed):
-            kept.sign(made_with | {"wall_time": time.perf_counter() - began})
-    found = kept.dataset().set_coords(list(over.values))
-    found = found[[name for each in job.wanted for name in (each.name, status_of(each.name))]]
-    if shown:
-        print(summary(found), file=sys.stderr)
-    return found
+        if jax.process_index() == 0 and (computed or not storage.signed):
+            storage.sign(made_with | {"wall_time": time.perf_counter() - began})
+    dataset = storage.dataset().set_coords(list(over.values))
+    dataset = dataset[
+        [name for each in job.observables for name in (each.name, status_of(each.name))]
+    ]
+    if is_shown:
+        print(summary(dataset), file=sys.stderr)
+    return dataset
 
 
-def summary(found: Any) -> str:
+def summary(dataset: Any) -> str:
     """Return how many values of a sweep are missing or ambiguous, where, and why.
 
     Parameters
     ----------
-    found
+    dataset
         The dataset that `sweep` returned.
     """
     lines, reasons = [], {}
-    for name in found.data_vars:
-        if status_of(name) not in found:
+    for name in dataset.data_vars:
+        if status_of(name) not in dataset:
             continue
-        codes = found[status_of(name)]
+        codes = dataset[status_of(name)]
         for status in Status:
             there = codes.values == status
             if status is Status.OK or not np.any(there):
                 continue
             places = zip(codes.dims, np.nonzero(np.atleast_1d(there)), strict=False)
-            spans = ", ".join(_span(found, dim, at) for dim, at in places)
+            spans = ", ".join(_span(dataset, dim, at) for dim, at in places)
             within = f", within {spans}" if spans else ""
             lines.append(f"{name}: {np.sum(there)} of {codes.size} {status.name}{within}")
             reasons[status] = f"{status.name}: {status.reason}"
     return "\n".join([*lines, *reasons.values()]) or "every value can be trusted"
 
 
-def _span(found: Any, dim: str, at: np.ndarray) -> str:
-    values = found[dim].values[at] if dim in found.coords else at
+def _span(dataset: Any, dim: str, at: np.ndarray) -> str:
+    values = dataset[dim].values[at] if dim in dataset.coords else at
     low, high = np.min(values), np.max(values)
     return f"{dim} = {low:g}" if low == high else f"{dim} = {low:g} ... {high:g}"
 
 
-def _wanted(given: Any, grid: Grid) -> tuple[Observable, ...]:
-    listed = given if isinstance(given, list | tuple) else (given,)
+def _observables(observables: Any, grid: Grid) -> tuple[Observable, ...]:
+    listed = observables if isinstance(observables, list | tuple) else (observables,)
     require(len(listed) > 0, "observables", "at least one", "none")
-    found = tuple(observable(each) for each in listed)
-    names = [name for each in found for name in (each.name, status_of(each.name))]
+    chosen = tuple(observable(each) for each in listed)
+    names = [name for each in chosen for name in (each.name, status_of(each.name))]
     taken = {*grid.values, *grid.axes, "done", "chunk"}
     free = len(set(names)) == len(names) and not taken & set(names)
-    wanted = "of different names, and others than those of parameters and statuses"
-    require(free, "observables", wanted, names[::2])
-    return found
+    requirement = "of different names, and others than those of parameters and statuses"
+    require(free, "observables", requirement, names[::2])
+    return chosen
 
 
 def _times(ts: ArrayLike | None) -> jax.Array | None:
@@ -194,8 +196,8 @@ def _in_memory(job: Job, chunk_size: int | None) -> tuple[Run, Memory]:
     alone = jax.process_count() == 1
     require(alone, "store", "given where several processes share a sweep", "None")
     run = Run.of(job, chunk_size)
-    wanted = f"given for {run.layout.size / 1e9:.3g} GB of results"
-    require(run.layout.size < _IN_MEMORY, "store", wanted, "None")
+    requirement = f"given for {run.layout.size / 1e9:.3g} GB of results"
+    require(run.layout.size < _IN_MEMORY, "store", requirement, "None")
     run = run if chunk_size else run.fitting()
     return run, Memory(run.layout)
 
@@ -212,19 +214,19 @@ def _in_store(job: Job, store: Any, overwrite: bool, chunk_size: int | None) -> 
                 made = run if chunk_size else run.fitting()
                 stores.prepare(path, made.layout, made.shape, what, there)
     with _together():
-        kept = stores.opened(Path(store).expanduser(), what)
-    if made is None or made.shape != kept.chunk_shape:
+        storage = stores.opened(Path(store).expanduser(), what)
+    if made is None or made.shape != storage.chunk_shape:
         # The store is one that was there, or that of another process that was quicker.
-        made = Run(job, kept.chunk_shape)
-    return made, kept
+        made = Run(job, storage.chunk_shape)
+    return made, storage
 
 
-def _finish(run: Run, kept: Memory | Store, progress: bool) -> bool:
+def _finish(run: Run, storage: Memory | Store, progress: bool) -> bool:
     """Compute the chunks that are not done, this process its share; tell whether there were any."""
     from tqdm import tqdm
 
     processes, this = jax.process_count(), jax.process_index()
-    done = kept.done
+    done = storage.done
     mine = np.flatnonzero(~done)[this::processes].tolist()
     before = 0 if processes > 1 else sum(map(run.points, np.flatnonzero(done).tolist()))
     total = before + sum(map(run.points, mine))
@@ -232,12 +234,12 @@ def _finish(run: Run, kept: Memory | Store, progress: bool) -> bool:
     options: dict[str, Any] = {"unit": " points", "disable": not progress}
     with _together(), tqdm(total=total, initial=before, desc=what, **options) as bar:
         for number in mine:
-            kept.write(number, run.solve(number))
+            storage.write(number, run.solve(number))
             bar.update(run.points(number))
         # What another process replaced or has not written yet is not waited for.
-        while processes == 1 and not np.all(kept.done):
-            for number in np.flatnonzero(~kept.done).tolist():
-                kept.write(number, run.solve(number))
+        while processes == 1 and not np.all(storage.done):
+            for number in np.flatnonzero(~storage.done).tolist():
+                storage.write(number, run.solve(number))
     return bool(mine)
 
 
@@ -250,8 +252,8 @@ def _together() -> Iterator[None]:
     error = None
     try:
         yield
-    except Exception as found:
-        error = found
+    except Exception as raised:
+        error = raised
     failed = np.asarray(error is not None)
     if jax.process_count() > 1:
         from jax.experimental.multihost_utils import process_allgather

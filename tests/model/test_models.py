@@ -132,7 +132,7 @@ BAD_MODELS = [
     ),
     ({"gamma_C": qb.PiecewiseConstant([1.0], [0.3, -0.3])}, "`gamma_C` must be not negative, but"),
     ({"F": None}, "`F` must be given, but is None."),
-    ({"F": np.cos}, "`F` must be a number or a qbjax.Pulse, but is a function."),
+    ({"F": np.cos}, "`F` must be a number or a qbjax.Pulse, but is of type ufunc."),
     (
         {"F": [0.1, 0.2], "gamma_C": [0.1, 0.2, 0.3]},
         "`gamma_C` must be of a shape that goes with (2,), but is of shape (3,).",

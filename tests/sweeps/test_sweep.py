@@ -863,7 +863,7 @@ def test_pictures():
         words = "unit of g".replace(" ", "\N{NO-BREAK SPACE}")
         assert (ax.get_xscale(), ax.get_xlabel()) == ("log", rf"$\gamma_C$ ({words})")
     for draw, over in ((qb.plot.lines, "N"), (qb.plot.heatmap, ("N", "F"))):
-        with pytest.raises(qb.ArgumentError, match="`found` must be of the dimensions N"):
+        with pytest.raises(qb.ArgumentError, match="`data` must be of the dimensions N"):
             draw(ax, found.ratio, over)
 
 
