@@ -275,7 +275,7 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _fields(solution: Any, without: tuple[str, ...] = ()) -> Result:
+def _fields(solution: object, without: tuple[str, ...] = ()) -> Result:
     """Return the attributes of a solution that are there, its status in words.
 
     A dict, such as the evidence of a charging time, adds its entries.
@@ -316,7 +316,7 @@ def _show(result: Result) -> None:
             print("  ".join(f"{value:>14.8g}" for value in row))
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, list):
         lines = any(isinstance(part, dict) for part in value)
         return ("\n  " if lines else ", ").join(["", *map(_text, value)] if lines else value)

@@ -9,6 +9,8 @@ a finite x, where dp/dx = 0, so that an optimum on the boundary is a smooth one 
 lower bound is positive, ln p takes the place of p: rates are searched decade by decade.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
@@ -19,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import PyTree
 
 from qbjax.common.checks import (
     ArgumentError,
@@ -36,7 +39,7 @@ from qbjax.model.pulses import PiecewiseConstant, Pulse, is_pulse
 from qbjax.model.star_battery import StarBattery, over_batch, require_model
 
 Objective = Callable[[StarBattery], Any]
-Bounds = tuple[Any, Any]
+Bounds = tuple[PyTree, PyTree]
 
 # A parameter this close to a bound, as a share of the range in p or ln p, is on it. In x the
 # distance is the square root: far more than the descent leaves.
@@ -81,8 +84,8 @@ class Optimum(Printed):
 
     model: StarBattery
     value: jax.Array
-    parameters: dict[str, Any]
-    at_bound: dict[str, Any]
+    parameters: dict[str, PyTree]
+    at_bound: dict[str, PyTree]
     gradient_norm: jax.Array
     history: jax.Array
     steps: jax.Array
@@ -193,7 +196,7 @@ class _Range:
     low: float
     high: float
 
-    def _scaled(self, p: Any) -> Any:
+    def _scaled(self, p: jax.Array) -> jax.Array:
         return jnp.log(p) if self.low > 0 else p
 
     def _ends(self) -> tuple[float, float]:
@@ -235,25 +238,27 @@ class _Merit(eqx.Module):
     """The loss to minimise: a pytree, so that calls with other numbers share a program."""
 
     model: StarBattery
-    ranges: dict[str, Any]
+    ranges: dict[str, PyTree]
     objective: Objective = eqx.field(static=True)
 
-    def __call__(self, x: dict[str, Any], aux: None) -> tuple[jax.Array, None]:
+    def __call__(self, x: dict[str, PyTree], aux: None) -> tuple[jax.Array, None]:
         """Return minus the figure of merit for the variables x."""
         return -jnp.asarray(self.objective(self.at(x)), dtype=float), aux
 
-    def over_leaves(self, function: Callable[..., Any], *trees: dict[str, Any]) -> dict[str, Any]:
+    def over_leaves(
+        self, function: Callable[..., PyTree], *trees: dict[str, PyTree]
+    ) -> dict[str, PyTree]:
         """Return function(range, *leaves) for every leaf of every parameter, by name."""
         return {
             name: jax.tree.map(function, ranges, *(tree[name] for tree in trees))
             for name, ranges in self.ranges.items()
         }
 
-    def start(self) -> dict[str, Any]:
+    def start(self) -> dict[str, PyTree]:
         """Return what is optimised of every parameter, as the model has it."""
         return {name: _leaves(self.model, name) for name in self.ranges}
 
-    def at(self, x: dict[str, Any]) -> StarBattery:
+    def at(self, x: dict[str, PyTree]) -> StarBattery:
         """Return the model for the variables x."""
         moved = self.over_leaves(_Range.parameter, x, self.start())
         names = [*moved]
@@ -263,13 +268,13 @@ class _Merit(eqx.Module):
 
 
 @eqx.filter_jit
-def _optimum_batch(model: StarBattery, *settings: Any) -> Optimum:
+def _optimum_batch(model: StarBattery, *settings: PyTree) -> Optimum:
     return over_batch(lambda one: _optimum(one, *settings, progress=False), model)
 
 
 def _optimum(
     model: StarBattery,
-    ranges: dict[str, Any],
+    ranges: dict[str, PyTree],
     objective: Objective,
     optimizer: optax.GradientTransformation | None,
     max_steps: int,
@@ -303,7 +308,7 @@ def _optimum(
     )
 
 
-def _leaves(model: StarBattery, name: str) -> Any:
+def _leaves(model: StarBattery, name: str) -> PyTree:
     """Return what is optimised of a parameter: an array, or the parameters of a pulse."""
     parameter = getattr(model, name)
     if isinstance(parameter, PiecewiseConstant):
@@ -311,7 +316,7 @@ def _leaves(model: StarBattery, name: str) -> Any:
     return parameter.parameters if isinstance(parameter, Pulse) else parameter
 
 
-def _ranges(model: StarBattery, name: str, bounds: Bounds) -> Any:
+def _ranges(model: StarBattery, name: str, bounds: Bounds) -> PyTree:
     """Check one entry of `parameters`; return a range for each leaf."""
     require(
         name in PARAMETERS, "parameters", f"by name out of {', '.join(PARAMETERS)}", f'"{name}"'
@@ -341,11 +346,11 @@ def _ranges(model: StarBattery, name: str, bounds: Bounds) -> Any:
     return ranges
 
 
-def _is_none(value: Any) -> bool:
+def _is_none(value: object) -> bool:
     return value is None
 
 
-def _spread(name: str, bound: Any, leaves: Any) -> Any:
+def _spread(name: str, bound: PyTree, leaves: PyTree) -> PyTree:
     """Return one bound for every leaf: one for all of them, or a tuple with one for each."""
     try:
         return jax.tree.broadcast(bound, leaves, is_leaf=_is_none)

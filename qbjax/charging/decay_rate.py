@@ -1,6 +1,6 @@
 """The charging time as the inverse of a decay rate."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +8,7 @@ from jax.typing import ArrayLike
 
 from qbjax.charging.definition import Definition, Measured, Modes, is_no_share, share
 from qbjax.common.checks import Status
+from qbjax.common.types import Condition
 from qbjax.exact import rates, sectors
 from qbjax.model.star_battery import StarBattery
 
@@ -22,7 +23,7 @@ class DecayRate(Definition):
         """Check the option."""
         self.min_weight = share(min_weight, "min_weight")
 
-    def out_of_range(self) -> Any:
+    def out_of_range(self) -> Condition:
         """Tell whether the option is what the constructor refuses where it can see it."""
         return is_no_share(self.min_weight)
 

@@ -5,14 +5,16 @@ solution applies, and by samples elsewhere; a definition takes it from either.
 """
 
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
+from jaxtyping import PyTree
 
 from qbjax.common.checks import Status, as_number, number_where, require_known
+from qbjax.common.types import Condition
 from qbjax.exact import rates, sectors
 from qbjax.exact.applies import is_exact
 from qbjax.exact.curves import Curve, charging_curve
@@ -22,7 +24,7 @@ from qbjax.model.star_battery import StarBattery
 # ln tau, its status, and what the definition gives besides.
 Measured = tuple[jax.Array, jax.Array, dict[str, jax.Array]]
 # ln tau on each rung of a ladder, what a descent starts warm from there, and where a branch ended.
-Climb = tuple[jax.Array, Any, jax.Array]
+Climb = tuple[jax.Array, PyTree, jax.Array]
 
 
 class Definition(eqx.Module):
@@ -48,7 +50,7 @@ class Definition(eqx.Module):
     def require(self, model: StarBattery) -> None:
         """Raise `ArgumentError` where it has no formula for the curve of a model."""
 
-    def out_of_range(self) -> Any:
+    def out_of_range(self) -> Condition:
         """Tell whether an option that JAX is tracing is what the constructor refuses."""
         return False
 
@@ -75,7 +77,7 @@ class Definition(eqx.Module):
     def climb(self, curve: "Problem", ladder: jax.Array) -> Climb:
         """Return the charging times on a ladder of ln gamma_C, NaN where there is none."""
 
-        def rung(log_gamma: jax.Array) -> tuple[jax.Array, Any]:
+        def rung(log_gamma: jax.Array) -> tuple[jax.Array, PyTree]:
             log_tau, status, _ = curve.measure(log_gamma)
             return jnp.where(status == Status.OK, log_tau, jnp.nan), None
 
@@ -85,7 +87,9 @@ class Definition(eqx.Module):
         """Return the rung to descend from, of those that are allowed."""
         return jnp.argmin(jnp.where(allowed, log_taus, jnp.inf))
 
-    def near(self, curve: "Problem", log_gamma: jax.Array, warm: Any) -> tuple[jax.Array, Any]:
+    def near(
+        self, curve: "Problem", log_gamma: jax.Array, warm: PyTree
+    ) -> tuple[jax.Array, PyTree]:
         """Return ln tau beside another dephasing rate, and what the next one starts warm from."""
         return curve.measure(log_gamma)[0], None
 

@@ -1,13 +1,16 @@
 """The dephasing rate of the shortest charging time."""
 
+from __future__ import annotations
+
 import functools
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
 from jax.tree_util import Partial
+from jax.typing import ArrayLike
+from jaxtyping import PyTree
 
 from qbjax.charging.definition import Definition, Problem, problem
 from qbjax.charging.times import chosen_definition
@@ -87,7 +90,7 @@ def optimal_dephasing(
     tolerance: float = 1e-8,
     progress: bool = False,
     throw: bool = True,
-    **options: Any,
+    **options: ArrayLike | str | None,
 ) -> OptimalDephasing:
     """Return the dephasing rate gamma_C* of the shortest charging time, and that time tau*.
 
@@ -179,7 +182,7 @@ def _closed_form(model: StarBattery, definition: Definition) -> OptimalDephasing
 
 
 @eqx.filter_jit
-def _side_by_side(model: StarBattery, *settings: Any) -> OptimalDephasing:
+def _side_by_side(model: StarBattery, *settings: PyTree) -> OptimalDephasing:
     return over_batch(lambda one: _optimal(one, *settings), model)
 
 
@@ -238,7 +241,7 @@ def _with_derivatives(
     definition: Definition,
     log_gamma: jax.Array,
     log_tau: jax.Array,
-    warm: Any,
+    warm: PyTree,
 ) -> tuple[jax.Array, jax.Array]:
     """Give the optimum the derivatives of a minimum: those of L_x(x*) = 0 and of L(x*)."""
     curve = problem(definition, model)
@@ -267,7 +270,7 @@ def _trust(curve: Problem, log_gamma: jax.Array) -> jax.Array:
     return jnp.where(charges == Status.OK, curve.trusted(log_gamma)[1], charges)
 
 
-def _log_tau(curve: Problem, log_gamma: jax.Array, warm: Any) -> tuple[jax.Array, Any]:
+def _log_tau(curve: Problem, log_gamma: jax.Array, warm: PyTree) -> tuple[jax.Array, PyTree]:
     """Return ln tau as a loss; defined once, to compile once."""
     return curve.definition.near(curve, log_gamma, warm)
 
@@ -294,7 +297,7 @@ class _Scan(eqx.Module):
     log_gammas: jax.Array
     log_taus: jax.Array
     best: jax.Array
-    warm: Any
+    warm: PyTree
     broken: jax.Array
     ended: jax.Array
     at_edge: jax.Array

@@ -6,11 +6,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
+from jaxtyping import PyTree
 
 from qbjax.charging import local_fits
 from qbjax.charging.definition import Climb, Definition, Measured, Modes, positive
 from qbjax.charging.local_fits import LocalFit
 from qbjax.common.checks import Status, require_choice
+from qbjax.common.types import Condition
 
 BRANCHES = ("continuous", "lowest")
 
@@ -44,7 +46,7 @@ class Fit(Definition):
         """Whether a branch is followed."""
         return self.branch == "continuous"
 
-    def out_of_range(self) -> Any:
+    def out_of_range(self) -> Condition:
         """Tell whether the window is what the constructor refuses where it can see it."""
         return False if self.window is None else ~(self.window > 0)
 
@@ -83,7 +85,7 @@ class Fit(Definition):
             path = self._branch(curve, ladder)
             return path.log_tau, (path.fit.p, path.log_rate), path.ended
 
-        def rung(log_gamma: jax.Array) -> tuple[jax.Array, Any]:
+        def rung(log_gamma: jax.Array) -> tuple[jax.Array, PyTree]:
             best, log_rate = self._lowest(curve, log_gamma)
             log_tau = jnp.where(best.converged, best.p[0] - log_rate, jnp.nan)
             return log_tau, (best.p, log_rate)
@@ -100,7 +102,7 @@ class Fit(Definition):
         taus = jnp.where(allowed, log_taus, jnp.inf)
         return jnp.argmax(allowed & jnp.append(taus[1:] > taus[:-1], True))
 
-    def near(self, curve: Any, log_gamma: jax.Array, warm: Any) -> tuple[jax.Array, Any]:
+    def near(self, curve: Any, log_gamma: jax.Array, warm: PyTree) -> tuple[jax.Array, PyTree]:
         """Return ln tau by the minimum that the parameters of a neighbour lead to."""
         values, log_rate = self._values(curve, log_gamma)
         best = local_fits.minimum(values, local_fits.rescale(warm[0], warm[1], log_rate))

@@ -14,12 +14,12 @@ Within a fit, times are in units of 1/r and the parameters are p = (ln tau, omeg
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
+from jaxtyping import PyTree
 
 from qbjax.common import linalg
 from qbjax.exact.curves import Curve
@@ -114,7 +114,7 @@ def minimum(values: jax.Array, start: jax.Array, most_steps: int = 80) -> LocalF
 
 
 def _newton(values: jax.Array, start: jax.Array, most_steps: int) -> jax.Array:
-    def step(state: tuple[Any, ...]) -> tuple[Any, ...]:
+    def step(state: tuple[PyTree, ...]) -> tuple[PyTree, ...]:
         p, (cost, slope, hessian), damping, count, _ = state
         curvature, vectors = linalg.eigh(hessian)
         along = vectors.T @ slope
@@ -132,7 +132,7 @@ def _newton(values: jax.Array, start: jax.Array, most_steps: int) -> jax.Array:
         damping = jnp.where(better, damping / 5, jnp.maximum(damping, 1e-3) * 4)
         return p, now, damping, count + 1, done
 
-    def unfinished(state: tuple[Any, ...]) -> jax.Array:
+    def unfinished(state: tuple[PyTree, ...]) -> jax.Array:
         return (state[3] < most_steps) & ~state[4]
 
     begun = (jnp.asarray(1e-3), jnp.asarray(0), jnp.asarray(False))

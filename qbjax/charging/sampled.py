@@ -7,14 +7,14 @@ steps of s in [0, 1]. The window T follows from the relaxation time, an estimate
 or shorter until the curve is quiet in the later half of it.
 """
 
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 from qbjax.charging.definition import Measured
 from qbjax.common.checks import Status
+from qbjax.common.types import Array
 from qbjax.evolution.evolve import evolve
 from qbjax.model.star_battery import StarBattery
 from qbjax.steady.steady_state import steady_state
@@ -44,6 +44,10 @@ class _Samples(eqx.Module):
     deficit: jax.Array
     slope: jax.Array
     fits: jax.Array
+
+
+# What an interpolated function has at the two ends of intervals.
+Ends = tuple[jax.Array, jax.Array]
 
 
 def settling(model: StarBattery, band: jax.Array) -> Measured:
@@ -104,7 +108,7 @@ def _search(
     model, limit, relaxation = jax.lax.stop_gradient((model, limit, relaxation))
     unit = jnp.expm1(_GROWTH * jnp.linspace(0.0, 1.0, _INTERVALS + 1)) / jnp.expm1(_GROWTH)
 
-    def step(state: tuple[Any, ...]) -> tuple[Any, ...]:
+    def step(state: tuple[PyTree, ...]) -> tuple[PyTree, ...]:
         count, end, _ = state
         deficit, slope, trusted = _curve(model, limit, end * unit)
         # Written so that NaN counts as loud.
@@ -114,7 +118,7 @@ def _search(
         samples = _Samples(end * unit, deficit, slope, fits)
         return count + 1, jnp.where(fits, end, scale * end), samples
 
-    def goes_on(state: tuple[Any, ...]) -> jax.Array:
+    def goes_on(state: tuple[PyTree, ...]) -> jax.Array:
         return (state[0] < _WINDOWS) & ~state[2].fits
 
     known = jnp.isfinite(relaxation) & (relaxation > 0)
@@ -132,7 +136,7 @@ def _interpolated(samples: _Samples) -> tuple[jax.Array, jax.Array]:
     return jnp.append(ts.ravel(), samples.ts[-1]), jnp.append(fine.ravel(), samples.deficit[-1])
 
 
-def _cubic(part: Any, ts: Any, values: Any, slopes: Any) -> Any:
+def _cubic(part: Array, ts: Ends, values: Ends, slopes: Ends) -> Array:
     """Return the cubic at a part of an interval, from what it has at the two ends."""
     rest, length = 1 - part, ts[1] - ts[0]
     straight = rest**2 * (1 + 2 * part) * values[0] + part**2 * (1 + 2 * rest) * values[1]

@@ -1,14 +1,16 @@
 """The settling time: the last time at which E_B(t) is outside a band around its steady value."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
+from jaxtyping import PyTree
 
 from qbjax.charging import sampled
 from qbjax.charging.definition import Definition, Measured, Modes, is_no_share, share
 from qbjax.common.checks import Status
+from qbjax.common.types import Condition
 from qbjax.exact.curves import Curve
 from qbjax.model.star_battery import StarBattery
 
@@ -34,7 +36,7 @@ class Settling(Definition):
         """Check the option."""
         self.band = share(band, "band")
 
-    def out_of_range(self) -> Any:
+    def out_of_range(self) -> Condition:
         """Tell whether the option is what the constructor refuses where it can see it."""
         return is_no_share(self.band)
 
@@ -103,7 +105,7 @@ def _walk_back(
     """Return the first sample that stays inside the band, just after one outside."""
     offsets = step * jnp.arange(_WINDOW + 1.0)
 
-    def window(state: tuple[Any, ...]) -> tuple[Any, ...]:
+    def window(state: tuple[PyTree, ...]) -> tuple[PyTree, ...]:
         end, count, _ = state
         times = jnp.maximum(end - offsets, 0.0)
         outside = jnp.abs(curve(gamma, times)) > band
@@ -111,7 +113,7 @@ def _walk_back(
         inside = times[jnp.maximum(jnp.argmax(outside) - 1, 0)]
         return jnp.where(has_left, inside, times[-1]), count + 1, has_left
 
-    def searching(state: tuple[Any, ...]) -> jax.Array:
+    def searching(state: tuple[PyTree, ...]) -> jax.Array:
         return ~state[2] & (state[1] < _MOST_WINDOWS) & (state[0] > 0)
 
     start = (latest, jnp.asarray(0), jnp.asarray(False))

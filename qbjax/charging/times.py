@@ -11,8 +11,10 @@ All four come from the modes of the exact solution. Beyond dephasing on battery 
 and "integral" remain, from a sampled curve: see `qbjax.charging.sampled`.
 """
 
+from __future__ import annotations
+
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
 
 import equinox as eqx
 import jax
@@ -89,7 +91,11 @@ class ChargingTime(Printed):
 
 
 def charging_time(
-    model: StarBattery, definition: str = "fit", *, throw: bool = True, **options: Any
+    model: StarBattery,
+    definition: str = "fit",
+    *,
+    throw: bool = True,
+    **options: ArrayLike | str | None,
 ) -> ChargingTime:
     """Return the charging time of a model, or of each model of a batch, from the empty battery.
 
@@ -170,7 +176,9 @@ def decay_rate(model: StarBattery, min_weight: ArrayLike = 1e-3) -> jax.Array:
     return jnp.exp(-charging_time(model, "decay_rate", min_weight=min_weight).log_tau)
 
 
-def chosen_definition(model: StarBattery, name: str, options: dict[str, Any]) -> Definition:
+def chosen_definition(
+    model: StarBattery, name: str, options: Mapping[str, ArrayLike | str | None]
+) -> Definition:
     """Return the definition of a name with its options; None stands for the default of one."""
     require_choice(name, "definition", DEFINITIONS)
     constant = "constant in time for a charging time"

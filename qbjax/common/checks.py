@@ -5,12 +5,26 @@ reports a `Status` instead of raising, with NaN in place of numbers.
 """
 
 import enum
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
+
+from qbjax.common.types import Array, Condition
+
+T = TypeVar("T")
+
+
+class HasStatus(Protocol):
+    """A result, for one model or for a batch."""
+
+    status: jax.Array
+
+
+Result = TypeVar("Result", bound=HasStatus)
 
 
 class ArgumentError(ValueError):
@@ -124,18 +138,18 @@ _REASONS = {
 }
 
 
-def is_concrete(*values: Any) -> bool:
+def is_concrete(*values: PyTree) -> bool:
     """Tell whether none of the values is being traced by JAX."""
     return not any(isinstance(v, jax.core.Tracer) for v in jax.tree.leaves(values))
 
 
-def require(condition: Any, name: str, requirement: str, value: Any) -> None:
+def require(condition: Condition, name: str, requirement: str, value: object) -> None:
     """Raise `ArgumentError` unless a condition holds that is known where JAX is tracing, too."""
     assert is_concrete(condition), f"a check of numbers has a twin: {name} {requirement}"
     require_known(condition, name, requirement, value)
 
 
-def require_known(condition: Any, name: str, requirement: str, value: Any) -> None:
+def require_known(condition: Condition, name: str, requirement: str, value: object) -> None:
     """Raise `ArgumentError` where a condition is known to fail somewhere.
 
     Traced conditions pass: their twin is elsewhere, for models `out_of_range`.
@@ -146,21 +160,21 @@ def require_known(condition: Any, name: str, requirement: str, value: Any) -> No
         raise ArgumentError(f"Argument `{name}` must be {requirement}, but is {one_line}.")
 
 
-def refusal(condition: Any, name: str, requirement: str, value: Any) -> Any:
+def refusal(condition: Condition, name: str, requirement: str, value: object) -> Condition:
     """Raise like `require_known`, and return where a traced condition does not hold, for `refuse`.
 
     That is the twin of the check. False where nothing is traced.
     """
     require_known(condition, name, requirement, value)
-    return False if is_concrete(condition) else ~condition
+    return False if is_concrete(condition) else ~jnp.asarray(condition)
 
 
-def array_module(*values: Any) -> Any:
+def array_module(*values: PyTree) -> Any:
     """Return numpy for values that are known, and jax.numpy for those that JAX is tracing."""
     return np if is_concrete(values) else jnp
 
 
-def as_array(values: Any, name: str) -> Any:
+def as_array(values: PyTree, name: str) -> Array:
     """Return what is an array of numbers, on the host where it is known, or refuse it."""
     module, kind = array_module(values), f"of type {type(values).__name__}"
     try:
@@ -174,7 +188,7 @@ def as_array(values: Any, name: str) -> Any:
     return array
 
 
-def as_real(values: Any, name: str) -> Any:
+def as_real(values: PyTree, name: str) -> Array:
     """Return an array of real numbers in the precision that is worked in, or refuse it."""
     array = as_array(values, name)
     real = "real numbers" if array.ndim else "a real number"
@@ -182,7 +196,7 @@ def as_real(values: Any, name: str) -> Any:
     return array.astype(jnp.result_type(float))
 
 
-def as_number(value: Any, name: str) -> Any:
+def as_number(value: PyTree, name: str) -> Array:
     """Return one real number as an array of shape () in the precision that is worked in."""
     array = as_array(value, name)
     real = array.shape == () and not jnp.iscomplexobj(array)
@@ -190,14 +204,14 @@ def as_number(value: Any, name: str) -> Any:
     return array.astype(jnp.result_type(float))
 
 
-def as_count(value: Any, name: str) -> int:
+def as_count(value: object, name: str) -> int:
     """Return a positive integer, or refuse it."""
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 1
-    require(whole, name, "a positive integer", value)
-    return int(value)
+    if isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 1:
+        return int(value)
+    raise ArgumentError(f"Argument `{name}` must be a positive integer, but is {value}.")
 
 
-def number_where(condition: Any, value: jax.Array) -> jax.Array:
+def number_where(condition: Condition, value: jax.Array) -> jax.Array:
     """Return a value, and NaN where a condition does not hold; its derivatives are NaN there, too.
 
     Those of `jnp.where` would be zero.
@@ -205,7 +219,7 @@ def number_where(condition: Any, value: jax.Array) -> jax.Array:
     return value * jnp.where(condition, 1.0, jnp.nan).astype(value.real.dtype)
 
 
-def blank(refused: Any, values: Any) -> Any:
+def blank(refused: Condition, values: T) -> T:
     """Return arrays with NaN in place of the numbers of what was refused, and False for True.
 
     The axes of `refused` are the first ones of the arrays. Integers stay.
@@ -213,7 +227,7 @@ def blank(refused: Any, values: Any) -> Any:
     if refused is False:
         return values
 
-    def blanked(leaf: Any) -> Any:
+    def blanked(leaf: jax.Array) -> jax.Array:
         ahead = jnp.asarray(refused)
         ahead = ahead.reshape(ahead.shape + (1,) * (leaf.ndim - ahead.ndim))
         if leaf.dtype == bool:
@@ -225,7 +239,7 @@ def blank(refused: Any, values: Any) -> Any:
     return jax.tree.map(blanked, values)
 
 
-def refuse(refused: Any, result: Any) -> Any:
+def refuse(refused: Condition, result: Result) -> Result:
     """Return a result with `OUT_OF_RANGE` and NaN where its arguments were refused.
 
     For one model: `refused` has the shape ().
@@ -243,7 +257,7 @@ def require_choice(value: str, name: str, choices: tuple[str, ...]) -> None:
         raise ArgumentError(f'Argument `{name}` must be one of {listed}, but is "{value}".')
 
 
-def raise_unless_ok(status: Any, advice: str = "") -> None:
+def raise_unless_ok(status: jax.Array, advice: str = "") -> None:
     """Raise `SolveError` with the reason of the worst status; traced statuses pass.
 
     `advice` says what to do where it is `NOT_CONVERGED`.

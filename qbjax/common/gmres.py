@@ -1,11 +1,11 @@
 """Preconditioned GMRES that stops when it has converged and says how far it got."""
 
 from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 LinearMap = Callable[[jax.Array], jax.Array]
 
@@ -55,12 +55,12 @@ def gmres(
         Steps in a cycle, which bound the memory, and the most cycles.
     """
 
-    def goes_on(state: Any) -> jax.Array:
+    def goes_on(state: PyTree) -> jax.Array:
         best, _, before, cycles = state
         gains = best.residual < 0.9 * before
         return (best.residual > target) & gains & (cycles < most_cycles)
 
-    def advance(state: Any) -> Any:
+    def advance(state: PyTree) -> PyTree:
         best, r, _, cycles = state
         done = _arnoldi(matvec, precondition, r, target, cycle)
         # What is left of the triangle beyond the last step is the identity.

@@ -8,19 +8,19 @@ the matrices of a batch are taken there one after the other, by calls that need 
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.custom_batching import sequential_vmap
+from jaxtyping import PyTree
 
 
-def in_turn(function: Callable[..., Any]) -> Callable[..., Any]:
+def in_turn(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
     """Return a function whose batches are loops on a CPU. It has no derivative there."""
     sequential = sequential_vmap(function)
 
     @functools.wraps(function)
-    def call(*arguments: Any) -> Any:
+    def call(*arguments: PyTree) -> PyTree:
         return (sequential if jax.default_backend() == "cpu" else function)(*arguments)
 
     return call

@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 from jax.typing import ArrayLike
+from jaxtyping import PyTree
 from tqdm import tqdm
 
 from qbjax.common.checks import as_count, as_number, is_concrete, require, require_known
 
-Loss = Callable[[Any, Any], tuple[jax.Array, Any]]
+Loss = Callable[[Any, Any], tuple[jax.Array, PyTree]]
 
 # Successive steps that must leave loss and parameters in place before the loop calls itself
 # stalled: more than momentum spends at a turning point.
@@ -44,9 +45,9 @@ class Minimum(eqx.Module):
         Whether the loop stopped because it had converged, shape ().
     """
 
-    x: Any
+    x: PyTree
     value: jax.Array
-    aux: Any
+    aux: PyTree
     gradient_norm: jax.Array
     steps: jax.Array
     history: jax.Array
@@ -56,10 +57,10 @@ class Minimum(eqx.Module):
 class _Point(eqx.Module):
     """The loss and its gradient at one set of parameters."""
 
-    x: Any
+    x: PyTree
     value: jax.Array
-    aux: Any
-    gradient: Any
+    aux: PyTree
+    gradient: PyTree
 
 
 class _State(eqx.Module):
@@ -67,7 +68,7 @@ class _State(eqx.Module):
 
     now: _Point
     best: _Point
-    optimizer: Any
+    optimizer: PyTree
     steps: jax.Array
     stalled: jax.Array
     converged: jax.Array
@@ -76,10 +77,10 @@ class _State(eqx.Module):
 
 def minimise(
     loss: Loss,
-    x0: Any,
+    x0: PyTree,
     *,
     optimizer: optax.GradientTransformation | None = None,
-    aux: Any = None,
+    aux: PyTree = None,
     max_steps: int = 500,
     tolerance: float = 1e-8,
     progress: bool = False,
@@ -169,11 +170,11 @@ def _real(leaf: ArrayLike) -> jax.Array:
     return array.astype(jnp.result_type(array.dtype, float))
 
 
-def _norm(tree: Any) -> jax.Array:
+def _norm(tree: PyTree) -> jax.Array:
     return jnp.linalg.norm(ravel_pytree(tree)[0])
 
 
-def _evaluate(loss: Loss, x: Any, aux: Any) -> _Point:
+def _evaluate(loss: Loss, x: PyTree, aux: PyTree) -> _Point:
     aux = jax.lax.stop_gradient(aux)
     (value, aux), gradient = jax.value_and_grad(loss, has_aux=True)(x, aux)
     return _Point(x, value, aux, gradient)
@@ -187,8 +188,8 @@ def _is_stationary(point: _Point, tolerance: jax.Array) -> jax.Array:
 def _start(
     loss: Loss,
     optimizer: optax.GradientTransformation,
-    x0: Any,
-    aux: Any,
+    x0: PyTree,
+    aux: PyTree,
     max_steps: int,
     tolerance: jax.Array,
 ) -> _State:

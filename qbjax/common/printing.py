@@ -9,6 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 from qbjax.common.checks import Status, is_concrete
 
@@ -47,7 +48,7 @@ class Printed(eqx.Module):
         return f"<b>{html.escape(self._title())}</b><table>{cells}</table>"
 
 
-def text_of(value: Any) -> str:
+def text_of(value: PyTree) -> str:
     """Return a value in a few words: a number, the range of an array, or that it is traced."""
     if isinstance(value, str):
         return value

@@ -1,9 +1,8 @@
 """Evolution by a series of exp(h L), from group to group of the times."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 from qbjax.evolution import faber_series
 from qbjax.evolution.general import ConstantInTime, Run, meter
@@ -35,7 +34,7 @@ class Chebyshev(ConstantInTime):
         @jax.checkpoint
         def group(
             progress: faber_series.Progress, times: jax.Array
-        ) -> tuple[faber_series.Progress, Any]:
+        ) -> tuple[faber_series.Progress, PyTree]:
             progress, views = faber_series.advance(
                 series,
                 progress,
@@ -46,7 +45,7 @@ class Chebyshev(ConstantInTime):
             )
             return progress, many(lambda view: observe.finish(ts[0], view, problem), views)
 
-        def forward(carry: tuple[Any, Any], times: jax.Array) -> tuple[Any, Any]:
+        def forward(carry: tuple[PyTree, PyTree], times: jax.Array) -> tuple[PyTree, PyTree]:
             progress, saved = group(carry[0], times)
             meter_state = bar.step(carry[1], jax.lax.stop_gradient(times[-1] / end))
             return (progress, meter_state), saved

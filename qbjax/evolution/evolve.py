@@ -1,15 +1,17 @@
 """Time evolution: the verb, and the choice of a method."""
 
+from __future__ import annotations
+
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
+from jaxtyping import PyTree
 
 from qbjax.common.checks import (
     Status,
@@ -49,7 +51,7 @@ def evolve(
     rho0: ArrayLike | None = None,
     method: str = "auto",
     save: tuple[str, ...] = ("energy", "ergotropy"),
-    observables: Mapping[str, Callable[[jax.Array], Any]] | None = None,
+    observables: Mapping[str, Callable[[jax.Array], PyTree]] | None = None,
     rtol: ArrayLike = 1e-8,
     atol: ArrayLike | None = None,
     max_step: ArrayLike | None = None,
@@ -151,10 +153,10 @@ def evolve(
         refused |= refusal(longest > 0, "max_step", "a positive number", max_step)
     start, stray = chosen.start(model, rho0)
     options = Options(
-        relative,
-        absolute,
-        allowed,
-        longest,
+        jnp.asarray(relative),
+        jnp.asarray(absolute),
+        jnp.asarray(allowed),
+        None if longest is None else jnp.asarray(longest),
         jnp.asarray(refused | stray),
         Observe(tuple(save), functions),
         method=chosen,
@@ -173,7 +175,7 @@ def choose(model: StarBattery, name: str) -> tuple[Method, str]:
     return choose_from(_METHODS, model, name)
 
 
-def _trajectory(model: StarBattery, ts: jax.Array, start: Any, options: Options) -> Trajectory:
+def _trajectory(model: StarBattery, ts: jax.Array, start: PyTree, options: Options) -> Trajectory:
     """Return the trajectory of a model, or of each of a batch."""
     limit = options.method.most_numbers
     if limit is not None:
@@ -188,18 +190,20 @@ def _trajectory(model: StarBattery, ts: jax.Array, start: Any, options: Options)
 
 
 @eqx.filter_jit
-def _side_by_side(model: StarBattery, *arguments: Any) -> Trajectory:
+def _side_by_side(model: StarBattery, *arguments: PyTree) -> Trajectory:
     return over_batch(lambda one: _solve(one, *arguments), model)
 
 
-def _solve(model: StarBattery, ts: jax.Array, start: Any, options: Options) -> Trajectory:
+def _solve(model: StarBattery, ts: jax.Array, start: PyTree, options: Options) -> Trajectory:
     """Solve one model."""
     refused = options.refused | out_of_range(model)
     options = eqx.tree_at(lambda x: x.refused, options, refused)
     return refuse(refused, options.method.solve(model, ts, start, options))
 
 
-def _checked_functions(observables: Any) -> tuple[tuple[str, Callable[..., Any]], ...]:
+def _checked_functions(
+    observables: Mapping[str, Callable[[jax.Array], PyTree]] | None,
+) -> tuple[tuple[str, Callable[..., PyTree]], ...]:
     """Return the functions of rho with their names, in the order of these."""
     by_name = observables is None or isinstance(observables, Mapping)
     require(by_name, "observables", "a dictionary of functions", type(observables).__name__)
@@ -235,7 +239,7 @@ _ADVICE = {
 }
 
 
-def _checked_times(ts: ArrayLike) -> tuple[jax.Array, Any]:
+def _checked_times(ts: ArrayLike) -> tuple[jax.Array, PyTree]:
     """Return the times, and whether they were refused where JAX is tracing them."""
     times = as_array(ts, "ts")
     require(times.ndim == 1, "ts", "one-dimensional", f"{times.ndim}-dimensional")

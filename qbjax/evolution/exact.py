@@ -1,9 +1,8 @@
 """Evolution by the exact solution, sector by sector."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 from qbjax.common.checks import Status
 from qbjax.evolution.method import Method, Options
@@ -19,7 +18,9 @@ from qbjax.states.ergotropy import extractable
 class Exact(ExactMethod, Method):
     """The exact solution."""
 
-    def solve(self, model: StarBattery, ts: jax.Array, start: Any, options: Options) -> Trajectory:
+    def solve(
+        self, model: StarBattery, ts: jax.Array, start: PyTree, options: Options
+    ) -> Trajectory:
         """Return the trajectory of one model."""
         spectrum = sectors.diagonalise(model)
         coordinates = sectors.project(spectrum, start)
@@ -42,7 +43,7 @@ class Exact(ExactMethod, Method):
 
 def _at_time(
     model: StarBattery, spectrum: Sectors, start: jax.Array, t: jax.Array, observe: Observe
-) -> dict[str, Any]:
+) -> dict[str, PyTree]:
     """Return the observables of one model at one time; those that nobody asked for cost nothing."""
     minus, plus = sectors.frequencies(spectrum)
     inversion = sectors.inversion(spectrum, model.N)
@@ -63,7 +64,7 @@ def _at_time(
         size = 2 * spectrum.norm + model.gamma_C + jnp.abs(model.Delta_C)
         sensitivity = sensitivity + eps * size * t * jnp.abs(inversion * now[2])
     total = jnp.trace(start[0]).real
-    saved: dict[str, Any] = {
+    saved: dict[str, PyTree] = {
         "energy": model.omega_B * (model.N / 2 * total - jnp.sum(inversion * now[2].imag)),
         # d(-id)/dt = -omega_+ Y
         "power": model.omega_B * jnp.sum(inversion * plus * now[3].imag),

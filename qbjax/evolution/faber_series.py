@@ -22,12 +22,13 @@ coefficients, and only what is linear in the state and wanted of it is kept of t
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import equinox as eqx
 import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 from qbjax.generator.bounds import spectral_box
 from qbjax.generator.lindblad import Generator
@@ -145,11 +146,11 @@ def advance(
     series: Series,
     progress: Progress,
     times: jax.Array,
-    view: Callable[[jax.Array], Any],
+    view: Callable[[jax.Array], PyTree],
     *,
     kind: Kind,
     max_steps: int,
-) -> tuple[Progress, Any]:
+) -> tuple[Progress, PyTree]:
     """Go to the last of some times in equal steps and look at the state at all of them.
 
     Parameters
@@ -186,12 +187,12 @@ def advance(
     enough = tails <= jnp.maximum(series.tolerance * h, _rounding(tails))
     omitted = jnp.max(jnp.where(enough.at[-1].set(True), tails, 0.0))
 
-    def step(carry: Any) -> Any:
+    def step(carry: PyTree) -> PyTree:
         i, state, views, error = carry
         after, seen, last = _terms(series, state, c[0], enough[:-1], view)
         inside = which == i
 
-        def add(views: Any) -> Any:
+        def add(views: PyTree) -> PyTree:
             here = jnp.where(inside[:, None], c[1:], 0.0)
             return jax.tree.map(lambda x, y: x + jnp.tensordot(here, y, 1), views, seen)
 
@@ -218,8 +219,8 @@ def _terms(
     start: jax.Array,
     c: jax.Array,
     enough: jax.Array,
-    view: Callable[[jax.Array], Any],
-) -> tuple[jax.Array, Any, jax.Array]:
+    view: Callable[[jax.Array], PyTree],
+) -> tuple[jax.Array, PyTree, jax.Array]:
     """Return sum_k c_k F_k start, the views of all F_k start, and the last F_k start.
 
     Blocks of terms are left out where there is enough of them.
@@ -228,15 +229,15 @@ def _terms(
     total_axes = around.real + around.imaginary
     q = (around.real - around.imaginary) / total_axes
 
-    def term(carry: Any, c_k: jax.Array) -> tuple[Any, Any]:
+    def term(carry: PyTree, c_k: jax.Array) -> tuple[PyTree, PyTree]:
         total, before, now, (q_k, q_after) = carry
         after = 2 / total_axes * (series.generator(now) - around.centre * now) - q_k * before
         return (total + c_k * now, now, after, (q_after, q)), view(now)
 
-    def block(carry: Any, entry: Any) -> tuple[Any, Any]:
+    def block(carry: PyTree, entry: PyTree) -> tuple[PyTree, PyTree]:
         skip, c = entry
 
-        def keep(carry: Any, c: jax.Array) -> tuple[Any, Any]:
+        def keep(carry: PyTree, c: jax.Array) -> tuple[PyTree, PyTree]:
             like = jax.eval_shape(view, start)
             return carry, jax.tree.map(lambda x: jnp.zeros((_BLOCK, *x.shape), x.dtype), like)
 
@@ -250,6 +251,6 @@ def _terms(
     return total, jax.tree.map(lambda x: x.reshape(_DEGREE, *x.shape[2:]), seen), last
 
 
-def _rounding(like: jax.Array) -> Any:
+def _rounding(like: jax.Array) -> PyTree:
     """Return where the tails of the coefficients drown in rounding."""
     return _DEGREE * jnp.finfo(like.dtype).eps

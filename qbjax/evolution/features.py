@@ -9,14 +9,15 @@ it, however long the time before.
 
 import itertools
 import math
-from typing import Any
 
 import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
+from qbjax.common.types import Scalar
 from qbjax.generator import lindblad
 from qbjax.generator.bounds import spectral_box
 from qbjax.model.parameters import PARAMETERS
@@ -62,7 +63,7 @@ class Intervals(eqx.Module):
     ends: jax.Array
     sharp: jax.Array
 
-    def boundary(self, t: jax.Array) -> jax.Array:
+    def boundary(self, t: Scalar) -> jax.Array:
         """Return the end of the interval that a time lies in; at a boundary, of the later one."""
         # Rounding alone may tell a time from the boundary it was meant to be.
         rounding = max(1e-6, 8 * CELLS * float(jnp.finfo(self.ends.dtype).eps))
@@ -134,7 +135,7 @@ def _quarterings(
 
 
 @_quarterings.def_jvp
-def _quarterings_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, None]:
+def _quarterings_jvp(primals: PyTree, tangents: PyTree) -> tuple[jax.Array, None]:
     # Second derivatives look no further.
     arrays, rest = eqx.partition(primals, eqx.is_array)
     primals = eqx.combine(jax.lax.stop_gradient(arrays), rest)
@@ -143,7 +144,7 @@ def _quarterings_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, None]:
 
     # One direction in which all parameters move that are differentiated, by an amount of its own
     # each: they may enter as a difference.
-    def step(tangent: Any, parameter: Any) -> Any:
+    def step(tangent: PyTree, parameter: jax.Array) -> jax.Array | None:
         if tangent is None:
             return None
         places = np.array([next(count) for _ in range(parameter.size)])
@@ -233,7 +234,7 @@ def _on_grid(model: StarBattery, end: jax.Array) -> jax.Array:
     return jax.vmap(values, out_axes=1)(end * jnp.arange(CELLS + 1) / CELLS)
 
 
-def _sizes(model: StarBattery) -> list[tuple[Any, Any]]:
+def _sizes(model: StarBattery) -> list[tuple[PyTree, PyTree]]:
     """Return everything that may be a pulse, with the size of the operator that it multiplies."""
     shape = model.charger.levels, model.N, model.levels
 

@@ -1,11 +1,11 @@
 """What the methods for any generator share: a stored state, and the evidence for a trajectory."""
 
 from abc import abstractmethod
-from typing import Any
 
 import diffrax
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 from qbjax.common import linalg
 from qbjax.common.checks import Status
@@ -17,13 +17,13 @@ from qbjax.generator.lindblad import Generator
 from qbjax.model.star_battery import StarBattery
 
 # What was observed at each time, the last stored state, its error, steps and rejected steps.
-Run = tuple[dict[str, Any], jax.Array, jax.Array, tuple[jax.Array | None, jax.Array | None]]
+Run = tuple[dict[str, PyTree], jax.Array, jax.Array, tuple[jax.Array | None, jax.Array | None]]
 
 
 class General(Method):
     """A method for any generator, from a stored state."""
 
-    def start(self, model: StarBattery, rho0: Any) -> tuple[jax.Array, Any]:
+    def start(self, model: StarBattery, rho0: object) -> tuple[jax.Array, PyTree]:
         """Return the start as a stored state."""
         return stored_states.stored_start(model, rho0)
 
@@ -31,7 +31,9 @@ class General(Method):
     def run(self, problem: Problem, ts: jax.Array, start: jax.Array, options: Options) -> Run:
         """Go from time to time."""
 
-    def solve(self, model: StarBattery, ts: jax.Array, start: Any, options: Options) -> Trajectory:
+    def solve(
+        self, model: StarBattery, ts: jax.Array, start: PyTree, options: Options
+    ) -> Trajectory:
         """Return the trajectory of one model."""
         # Time stands still for what is refused: an integrator might never get through it.
         until = jnp.where(options.refused, 0.0, ts)
@@ -47,7 +49,7 @@ class ConstantInTime(General):
         return "the equation of motion depends on time" if model.depends_on_time else None
 
 
-def meter(options: Options) -> Any:
+def meter(options: Options) -> diffrax.AbstractProgressMeter:
     """Return a progress bar, or what stands for none."""
     return diffrax.TqdmProgressMeter() if options.progress else diffrax.NoProgressMeter()
 

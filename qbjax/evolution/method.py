@@ -1,10 +1,10 @@
 """What a method of evolution is, and what it is told."""
 
 from abc import abstractmethod
-from typing import Any
 
 import equinox as eqx
 import jax
+from jaxtyping import PyTree
 
 from qbjax.evolution.observe import Observe
 from qbjax.evolution.result import Trajectory
@@ -28,7 +28,7 @@ class Method(method.Method):
 
     @abstractmethod
     def solve(
-        self, model: StarBattery, ts: jax.Array, start: Any, options: "Options"
+        self, model: StarBattery, ts: jax.Array, start: PyTree, options: "Options"
     ) -> Trajectory:
         """Return the trajectory of one model."""
 

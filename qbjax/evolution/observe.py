@@ -1,11 +1,11 @@
 """What is looked at of a stored state along the way."""
 
 from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 from qbjax.basis.ladder import level_numbers
 from qbjax.generator import lindblad, stored_states
@@ -40,9 +40,9 @@ class Observe(eqx.Module):
     """
 
     save: tuple[str, ...] = eqx.field(static=True)
-    functions: tuple[tuple[str, Callable[..., Any]], ...] = eqx.field(static=True)
+    functions: tuple[tuple[str, Callable[..., PyTree]], ...] = eqx.field(static=True)
 
-    def __call__(self, t: jax.Array, stored: jax.Array, problem: Problem) -> dict[str, Any]:
+    def __call__(self, t: jax.Array, stored: jax.Array, problem: Problem) -> dict[str, PyTree]:
         """Return them at one time, with the trace and what the topmost level holds."""
         return self.finish(t, self.view(t, stored, problem), problem)
 
@@ -58,7 +58,9 @@ class Observe(eqx.Module):
             view["battery"] = stored_states.battery(generator, stored)
         return view
 
-    def finish(self, t: jax.Array, view: dict[str, jax.Array], problem: Problem) -> dict[str, Any]:
+    def finish(
+        self, t: jax.Array, view: dict[str, jax.Array], problem: Problem
+    ) -> dict[str, PyTree]:
         """Return them from the view."""
         model, generator = problem.model, problem.generator(t)
         energies = model.omega_B * level_numbers(model.levels)
@@ -72,7 +74,7 @@ class Observe(eqx.Module):
             known["rho"] = stored_states.restore(generator, view["stored"])
         if "ergotropy" in self.save:
             known["ergotropy"] = model.omega_B * extractable(known["battery"])
-        saved: dict[str, Any] = {name: known[name] for name in self.save}
+        saved: dict[str, PyTree] = {name: known[name] for name in self.save}
         saved["observables"] = {name: jnp.asarray(f(known["rho"])) for name, f in self.functions}
         charger = jnp.sum(view["levels"], axis=1)
         # What led up at another time may have filled the topmost level.

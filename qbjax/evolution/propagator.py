@@ -1,9 +1,8 @@
 """Evolution by the exponential of L as a matrix."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 from qbjax.evolution.general import ConstantInTime, Run
 from qbjax.evolution.method import Options
@@ -34,7 +33,7 @@ class Propagator(ConstantInTime):
         units = jnp.eye(start.size).reshape(start.size, *start.shape)
         matrix = jax.vmap(lambda unit: generator(unit).ravel())(units).T
 
-        def advance(stored: jax.Array, interval: jax.Array) -> tuple[jax.Array, Any]:
+        def advance(stored: jax.Array, interval: jax.Array) -> tuple[jax.Array, PyTree]:
             exponential = jax.scipy.linalg.expm(matrix * interval, max_squarings=64)
             stored = (exponential @ stored.ravel()).reshape(start.shape)
             return stored, options.observe(ts[0], stored, problem)

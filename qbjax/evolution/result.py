@@ -1,9 +1,8 @@
 """A charging curve with the evidence for it."""
 
-from typing import Any
-
 import equinox as eqx
 import jax
+from jaxtyping import PyTree
 
 from qbjax.common.printing import Line, Printed, status_text
 
@@ -105,9 +104,9 @@ class Trajectory(Printed):
         ]
 
 
-def completed(ts: jax.Array, saved: dict[str, Any], **evidence: Any) -> Trajectory:
+def completed(ts: jax.Array, saved: dict[str, PyTree], **evidence: PyTree) -> Trajectory:
     """Return a trajectory from what was observed at its times, with its evidence."""
     absent = ("smallest_eigenvalue", "steps", "rejected_steps", "top_population")
-    fields: dict[str, Any] = dict.fromkeys(absent) | evidence
+    fields: dict[str, PyTree] = dict.fromkeys(absent) | evidence
     fields |= {name: saved.get(name) for name in OBSERVABLES}
     return Trajectory(ts=ts, observables=saved["observables"], **fields)

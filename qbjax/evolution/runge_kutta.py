@@ -7,12 +7,14 @@ intervals that `qbjax.evolution.features` tells, so no pulse is passed over.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import cast
 
 import diffrax
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
+from qbjax.common.types import Array, Scalar
 from qbjax.evolution.faber_series import CHECKPOINTS
 from qbjax.evolution.features import Intervals, intervals
 from qbjax.evolution.general import General, Run, meter
@@ -21,6 +23,8 @@ from qbjax.evolution.observe import Problem
 from qbjax.evolution.propagator import LARGEST_DENSE
 from qbjax.model.pulses import pulses_of
 from qbjax.model.star_battery import StarBattery
+
+Solver = diffrax.AbstractAdaptiveSolver
 
 
 class RungeKutta(General):
@@ -35,7 +39,11 @@ class RungeKutta(General):
     is_adaptive = True
 
     def __init__(
-        self, name: str, solver: Callable[[Options], Any], text: str, most_numbers: int | None
+        self,
+        name: str,
+        solver: Callable[[Options], Solver],
+        text: str,
+        most_numbers: int | None,
     ):
         """Take the solver of diffrax, and what is said of it."""
         self.name, self.solver, self.text = name, solver, text
@@ -51,11 +59,15 @@ class RungeKutta(General):
 
 
 def _integrate(
-    problem: Problem, ts: jax.Array, start: jax.Array, options: Options, solver: Any
+    problem: Problem,
+    ts: jax.Array,
+    start: jax.Array,
+    options: Options,
+    solver: Solver,
 ) -> Run:
     """Return what was observed, the last state, its error, and the counts of steps."""
     controller = _controller(problem, start, ts, options, solver)
-    adjoint: Any = diffrax.ForwardMode()
+    adjoint: diffrax.AbstractAdjoint = diffrax.ForwardMode()
     if options.gradient == "reverse":
         adjoint = diffrax.RecursiveCheckpointAdjoint(checkpoints=CHECKPOINTS)
     # Where a pulse jumps at the last time, its value there is that before the jump.
@@ -85,15 +97,19 @@ def _integrate(
 
 
 def _controller(
-    problem: Problem, start: jax.Array, ts: jax.Array, options: Options, solver: Any
-) -> Any:
+    problem: Problem,
+    start: jax.Array,
+    ts: jax.Array,
+    options: Options,
+    solver: Solver,
+) -> diffrax.AbstractStepSizeController:
     """Return the controller of the steps."""
     jumps = _jump_times(problem.model)
     planned = diffrax.PIDController(options.rtol, options.atol, dtmax=options.max_step)
     resolved = None
     if problem.model.depends_on_time:
         resolved = intervals(problem.model, start, ts, options.rtol, solver)
-    inner: Any = Stops(planned, ts, resolved)
+    inner: diffrax.AbstractStepSizeController = Stops(planned, ts, resolved)
     if jumps:
         inner = diffrax.ClipStepSizeController(inner, jump_ts=jnp.sort(jnp.concatenate(jumps)))
     return Recorded(inner)
@@ -122,29 +138,45 @@ class Stops(diffrax.AbstractAdaptiveStepSizeController):
     inner: diffrax.PIDController
     ts: jax.Array
     intervals: Intervals | None
-    rtol: Any
-    atol: Any
-    norm: Any
+    rtol: Scalar
+    atol: Scalar
+    norm: Callable[[PyTree], Scalar]
 
     def __init__(self, inner: diffrax.PIDController, ts: jax.Array, intervals: Intervals | None):
         """Take the controller and the times."""
         self.inner, self.ts, self.intervals = inner, ts, intervals
         self.rtol, self.atol, self.norm = inner.rtol, inner.atol, inner.norm
 
-    def wrap(self, direction: Any) -> "Stops":
+    def wrap(self, direction: int | Array) -> "Stops":
         """Return itself: time runs forwards only."""
         return self
 
     def init(
-        self, terms: Any, t0: Any, t1: Any, y0: Any, dt0: Any, args: Any, func: Any, order: Any
-    ) -> tuple[Any, Any]:
+        self,
+        terms: PyTree,
+        t0: Scalar,
+        t1: Scalar,
+        y0: jax.Array,
+        dt0: Scalar | None,
+        args: PyTree,
+        func: Callable[..., PyTree],
+        order: Scalar | None,
+    ) -> tuple[Scalar, PyTree]:
         """Return the end of the first step."""
         end, state = self.inner.init(terms, t0, t1, y0, dt0, args, func, order)
         return self._cut(t0, end), (state, end - t0)
 
     def adapt_step_size(
-        self, t0: Any, t1: Any, y0: Any, y1: Any, args: Any, y_error: Any, order: Any, state: Any
-    ) -> tuple[Any, ...]:
+        self,
+        t0: Scalar,
+        t1: Scalar,
+        y0: jax.Array,
+        y1: jax.Array,
+        args: PyTree,
+        y_error: jax.Array | None,
+        order: Scalar,
+        state: PyTree,
+    ) -> tuple[PyTree, ...]:
         """Plan the next step, and cut it."""
         inner, planned = state
         keep, start, end, jumped, inner, result = self.inner.adapt_step_size(
@@ -154,7 +186,7 @@ class Stops(diffrax.AbstractAdaptiveStepSizeController):
         planned = jnp.where(keep, jnp.maximum(end - start, planned), end - start)
         return keep, start, self._cut(start, start + planned), jumped, (inner, planned), result
 
-    def _cut(self, start: Any, end: Any) -> jax.Array:
+    def _cut(self, start: Scalar, end: Scalar) -> jax.Array:
         ahead = jnp.searchsorted(self.ts, start, side="right")
         end = jnp.where(ahead < len(self.ts), jnp.minimum(end, self.ts[ahead]), end)
         return end if self.intervals is None else jnp.minimum(end, self.intervals.boundary(start))
@@ -169,22 +201,39 @@ class Recorded(diffrax.AbstractStepSizeController):
 
     inner: diffrax.AbstractStepSizeController
 
-    def wrap(self, direction: Any) -> "Recorded":
+    def wrap(self, direction: int | Array) -> "Recorded":
         """Return the controller with the direction of time."""
         return Recorded(self.inner.wrap(direction))
 
     def init(
-        self, terms: Any, t0: Any, t1: Any, y0: Any, dt0: Any, args: Any, func: Any, order: Any
-    ) -> tuple[Any, Any]:
+        self,
+        terms: PyTree,
+        t0: Scalar,
+        t1: Scalar,
+        y0: jax.Array,
+        dt0: Scalar | None,
+        args: PyTree,
+        func: Callable[..., PyTree],
+        order: Scalar | None,
+    ) -> tuple[Scalar, PyTree]:
         """Return the end of the first step."""
         end, state = self.inner.init(terms, t0, t1, y0, dt0, args, func, order)
         return end, (state, jnp.zeros((), y0.dtype))
 
     def adapt_step_size(
-        self, t0: Any, t1: Any, y0: Any, y1: Any, args: Any, y_error: Any, order: Any, state: Any
-    ) -> tuple[Any, ...]:
+        self,
+        t0: Scalar,
+        t1: Scalar,
+        y0: jax.Array,
+        y1: jax.Array,
+        args: PyTree,
+        y_error: jax.Array | None,
+        order: Scalar,
+        state: PyTree,
+    ) -> tuple[PyTree, ...]:
         """Judge the step by norms."""
         inner, total = state
+        assert y_error is not None
         norms = [jax.lax.stop_gradient(jnp.linalg.norm(x.ravel())) for x in (y0, y1, y_error)]
         keep, start, end, jumped, inner, result = self.inner.adapt_step_size(
             t0, t1, norms[0], norms[1], args, norms[2], order, inner
@@ -194,14 +243,15 @@ class Recorded(diffrax.AbstractStepSizeController):
         return keep, start, end, jumped, (inner, total), result
 
 
-def _implicit(options: Options) -> Any:
+def _implicit(options: Options) -> Solver:
     """Return a stiff solver, with the Jacobian as a matrix.
 
     The Jacobian is that of the step's beginning: where L does not depend on time the first
     iteration is the solution, and a pulse takes several.
     """
-    rtol: Any = options.rtol
-    finder = diffrax.VeryChord(rtol=rtol, atol=rtol)
+    # diffrax declares floats there, and takes arrays.
+    tolerance = cast(float, options.rtol)
+    finder = diffrax.VeryChord(rtol=tolerance, atol=tolerance)
     return diffrax.Kvaerno5(root_finder=finder, root_find_max_steps=50)
 
 

@@ -1,6 +1,6 @@
 """What the methods by the exact solution share, for steady states and in time."""
 
-from typing import Any
+from jaxtyping import PyTree
 
 from qbjax.exact import sectors
 from qbjax.exact.applies import obstacle, require_exact
@@ -27,6 +27,6 @@ class ExactMethod(Method):
         """Say how it solves."""
         return "dephasing on battery resonance: solved sector by sector"
 
-    def start(self, model: StarBattery, rho0: Any) -> tuple[Any, Any]:
+    def start(self, model: StarBattery, rho0: object) -> tuple[PyTree, PyTree]:
         """Return the density matrix of a start; None is the empty battery."""
         return sectors.start_of(model, rho0)

@@ -19,8 +19,6 @@ Ordered by |lambda| the signs of lambda alternate, so singular values that nearl
 apart as signed numbers: `eigh(K P)` never mixes their vectors, and its derivatives are safe.
 """
 
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -28,6 +26,7 @@ from jax.typing import ArrayLike
 
 from qbjax.basis import ladder
 from qbjax.common import linalg
+from qbjax.common.types import Condition
 from qbjax.model.star_battery import StarBattery
 from qbjax.states.density_matrix import as_start
 
@@ -156,7 +155,7 @@ def inversion(sectors: Sectors, N: jax.Array) -> jax.Array:
     return sectors.v.T @ (m[:, None] * sectors.v)
 
 
-def start_of(model: StarBattery, rho0: Any) -> tuple[jax.Array | None, Any]:
+def start_of(model: StarBattery, rho0: object) -> tuple[jax.Array | None, Condition]:
     """Return a start as `project` takes it, and whether it was refused; see `as_start`."""
     if rho0 is None:
         return None, False

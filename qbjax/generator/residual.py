@@ -9,7 +9,6 @@ Hamiltonian or of a jump by itself only changes the parameters, by one part in 1
 """
 
 import itertools
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -25,7 +24,10 @@ from qbjax.model.terms import total
 Double = tuple[jax.Array, jax.Array]
 
 # Sign, exponent and the first half of the digits, by the number of bits.
-_LEADING: dict[int, Any] = {64: np.uint64(0xFFFFFFFFF8000000), 32: np.uint32(0xFFFFF000)}
+_LEADING: dict[int, np.unsignedinteger] = {
+    64: np.uint64(0xFFFFFFFFF8000000),
+    32: np.uint32(0xFFFFF000),
+}
 
 
 class Refined(eqx.Module):

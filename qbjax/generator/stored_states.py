@@ -4,14 +4,14 @@ A stored state is an array (parts, blocks, levels, levels), with the parts (real
 imaginary) and the blocks (a, b), a <= b, between charger levels, row by row.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
+from jaxtyping import PyTree
 
-from qbjax.common.checks import is_concrete
+from qbjax.common.checks import array_module, is_concrete
+from qbjax.common.types import Array
 from qbjax.generator.lindblad import Generator, structure
 from qbjax.model.star_battery import StarBattery
 from qbjax.states.density_matrix import as_start
@@ -23,7 +23,7 @@ CUT = 1e-6
 _POWERS = np.array([1, 1j, -1, -1j])
 
 
-def stored_start(model: StarBattery, rho0: Any) -> tuple[jax.Array, Any]:
+def stored_start(model: StarBattery, rho0: object) -> tuple[jax.Array, PyTree]:
     """Return a start, common to a batch, as a stored state, and whether it was refused.
 
     It is of one part where neither the model nor the start brings a phase. Only structure counts:
@@ -48,19 +48,17 @@ def _empty(generator: Generator, N: jax.Array, parts: int) -> jax.Array:
     return jnp.where(jnp.all(N > 0), jnp.asarray(stored, float), 0.0)
 
 
-def store(generator: Generator, rho: Any, parts: int) -> jax.Array:
+def store(generator: Generator, rho: Array, parts: int) -> jax.Array:
     """Return a Hermitian matrix (d_c, L, d_c, L) as a stored state of one or two parts."""
     return from_gauge(generator, _turn(generator) * rho, parts)
 
 
-def from_gauge(generator: Generator, rho: Any, parts: int) -> jax.Array:
+def from_gauge(generator: Generator, rho: Array, parts: int) -> jax.Array:
     """Return a Hermitian matrix (d_c, L, d_c, L) in the gauge as a stored state."""
     a, b = generator.pairs.T
     blocks = rho[a, :, b, :]
     stored = [blocks.real, blocks.imag][:parts]
-    if isinstance(rho, np.ndarray):
-        return jnp.asarray(np.stack(stored), float)
-    return jnp.stack(stored)
+    return jnp.asarray(array_module(rho).stack(stored), float)
 
 
 def in_gauge(generator: Generator, stored: jax.Array) -> jax.Array:
@@ -74,10 +72,10 @@ def in_gauge(generator: Generator, stored: jax.Array) -> jax.Array:
 
 def restore(generator: Generator, stored: jax.Array) -> jax.Array:
     """Return the complex matrix (d_c, L, d_c, L) of a stored state."""
-    return _turn(generator).conj() * in_gauge(generator, stored)
+    return jnp.asarray(_turn(generator).conj() * in_gauge(generator, stored))
 
 
-def _turn(generator: Generator) -> Any:
+def _turn(generator: Generator) -> np.ndarray:
     """Return i^(a - b) over (a, b), what the gauge multiplies a matrix (d_c, L, d_c, L) by."""
     c = np.arange(generator.charger_levels)
     return _POWERS[(c[:, None] - c) % 4][:, None, :, None]

@@ -3,11 +3,11 @@
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 from qbjax.common.checks import ArgumentError, is_concrete
 from qbjax.model.star_battery import StarBattery
@@ -20,8 +20,8 @@ except ImportError:  # JAX before 0.8
 
 
 def map_batch(
-    solve: Callable[..., Any], model: StarBattery, *shared: Any, threads: bool = False
-) -> Any:
+    solve: Callable[..., PyTree], model: StarBattery, *shared: PyTree, threads: bool = False
+) -> PyTree:
     """Apply a solver of one model to a batch of them; what is shared is common to the batch.
 
     A GPU takes the batch side by side. On a CPU one model comes after the other, so that none waits
@@ -69,8 +69,8 @@ _FORWARD = (
 
 
 def _solve_batch(
-    solve: Callable[..., Any], model: StarBattery, shared: tuple[Any, ...], threads: bool
-) -> Any:
+    solve: Callable[..., PyTree], model: StarBattery, shared: tuple[PyTree, ...], threads: bool
+) -> PyTree:
     shape = model.batch_shape
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(shape) :]), model)
     size = flat.N.size
@@ -85,7 +85,7 @@ def _solve_batch(
         # Programs of one thread run one after the other. Settings of JAX may be a thread's own.
         doubles = jax.config.read("jax_enable_x64")
 
-        def run(part: StarBattery) -> Any:
+        def run(part: StarBattery) -> PyTree:
             with enable_x64(doubles):
                 return jax.block_until_ready(_solve_all(solve, part, *shared))
 
@@ -100,12 +100,12 @@ def _solve_batch(
 
 
 @eqx.filter_jit
-def _solve_one(solve: Callable[..., Any], model: StarBattery, *shared: Any) -> Any:
+def _solve_one(solve: Callable[..., PyTree], model: StarBattery, *shared: PyTree) -> PyTree:
     return solve(model, *shared)
 
 
 @eqx.filter_jit
-def _solve_all(solve: Callable[..., Any], model: StarBattery, *shared: Any) -> Any:
+def _solve_all(solve: Callable[..., PyTree], model: StarBattery, *shared: PyTree) -> PyTree:
     if jax.default_backend() == "cpu":
         return jax.lax.map(lambda one: solve(one, *shared), model)
     return jax.vmap(lambda one: solve(one, *shared))(model)

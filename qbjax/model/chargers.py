@@ -1,5 +1,7 @@
 """What charges the battery: a qubit, a cavity mode or a spin, as a ladder of levels."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -2,7 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
+
+from jaxtyping import PyTree
 
 from qbjax.common.checks import ArgumentError, require
 from qbjax.model.star_battery import StarBattery
@@ -40,7 +42,7 @@ class Method(ABC):
         """Say how it solves a model."""
 
     @abstractmethod
-    def start(self, model: StarBattery, rho0: Any) -> tuple[Any, Any]:
+    def start(self, model: StarBattery, rho0: object) -> tuple[PyTree, PyTree]:
         """Return a start in the method's own form, and whether it was refused."""
 
 

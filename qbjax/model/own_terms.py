@@ -1,11 +1,12 @@
 """Terms of the user's own: what is accepted, and whether their sum is Hermitian."""
 
-from typing import Any
+from typing import TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
+from jaxtyping import PyTree
 
 from qbjax.common.checks import require
 from qbjax.model.pulses import PiecewiseConstant, is_pulse
@@ -14,8 +15,11 @@ from qbjax.model.terms import Jump, Term, total
 # How far a Hamiltonian may be from Hermitian, as a share of its size: rounding.
 LARGEST_SKEWNESS = 1e-12
 
+Kind = TypeVar("Kind", Term, Jump)
+Tree = TypeVar("Tree")
 
-def as_terms(terms: Any, name: str, kind: type) -> tuple[Any, ...]:
+
+def as_terms(terms: object, name: str, kind: type) -> tuple[PyTree, ...]:
     """Return terms as a tuple; a single one stands for itself."""
     several = tuple(terms) if isinstance(terms, tuple | list) else (terms,)
     of_kind = all(isinstance(term, kind) for term in several)
@@ -23,7 +27,7 @@ def as_terms(terms: Any, name: str, kind: type) -> tuple[Any, ...]:
     return several
 
 
-def factors(term: Term | Jump) -> list[Any]:
+def factors(term: Term | Jump) -> list[jax.Array]:
     """Return what multiplies a term or jump and may have the batch axes already."""
     if isinstance(term, Term):
         return [] if is_pulse(term.coefficient) else [term.coefficient]
@@ -31,13 +35,13 @@ def factors(term: Term | Jump) -> list[Any]:
     return rate + [factor for part in term.terms for factor in factors(part)]
 
 
-def with_batch_axes(term: Any, shape: tuple[int, ...]) -> Any:
+def with_batch_axes(term: Kind, shape: tuple[int, ...]) -> Kind:
     """Return a term or jump with the axes of a batch in front."""
     broadcast = [jnp.broadcast_to(factor, shape) for factor in factors(term)]
     return eqx.tree_at(factors, repeated(term, shape), broadcast)
 
 
-def repeated(value: Any, shape: tuple[int, ...]) -> Any:
+def repeated(value: Tree, shape: tuple[int, ...]) -> Tree:
     """Return a pytree whose leaves have the axes of a batch in front, the same for every member."""
     return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, shape + jnp.shape(leaf)), value)
 

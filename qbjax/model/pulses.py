@@ -1,5 +1,7 @@
 """Parameters that depend on time."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
+from jaxtyping import PyTree
 
 from qbjax.common.checks import array_module, as_real, require, require_known
 
@@ -59,12 +62,12 @@ class Pulse(eqx.Module):
     [0.     0.0099] [0 0]
     """
 
-    function: Callable[..., Any] = eqx.field(static=True)
-    parameters: tuple[Any, ...]
+    function: Callable[..., PyTree] = eqx.field(static=True)
+    parameters: tuple[PyTree, ...]
     stops: jax.Array | None
 
     def __init__(
-        self, function: Callable[..., Any], *parameters: Any, stops: ArrayLike | None = None
+        self, function: Callable[..., PyTree], *parameters: PyTree, stops: ArrayLike | None = None
     ):
         """Take the function, its parameters, and where integrators stop."""
         require(callable(function), "function", "a function of time", function)
@@ -140,14 +143,14 @@ class PiecewiseConstant(eqx.Module):
         return self.values[jnp.searchsorted(self.times, t, side="right")]
 
 
-def _parameter(value: Any) -> jax.Array:
+def _parameter(value: ArrayLike) -> jax.Array:
     """Check a parameter of a pulse; infinity may stand for an end that never comes."""
     array = as_real(value, "parameters")
     require_known(~array_module(array).isnan(array), "parameters", "numbers", value)
     return jnp.asarray(array)
 
 
-def _literals(program: Any) -> list[Any]:
+def _literals(program: PyTree) -> list[ArrayLike]:
     """Return the numbers that stand in a program of JAX, and in those within it."""
     numbers = []
     for step in program.eqns:
@@ -161,16 +164,20 @@ def _literals(program: Any) -> list[Any]:
     return numbers
 
 
-def _is_program(value: Any) -> bool:
+def _is_program(value: object) -> bool:
     return hasattr(value, "eqns")
 
 
-def is_pulse(parameter: Any) -> bool:
+# What a parameter may be: an array, or something that depends on time.
+Value = Any
+
+
+def is_pulse(parameter: object) -> bool:
     """Tell whether a parameter depends on time."""
     return isinstance(parameter, Pulse | PiecewiseConstant)
 
 
-def pulses_of(model: Any) -> list[Any]:
+def pulses_of(model: PyTree) -> list[Pulse | PiecewiseConstant]:
     """Return everything in a model, or another pytree, that depends on time."""
     return [leaf for leaf in jax.tree.leaves(model, is_leaf=is_pulse) if is_pulse(leaf)]
 

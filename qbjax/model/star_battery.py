@@ -1,13 +1,15 @@
 """The charger-battery models: named physical parameters, checked once, as JAX pytrees."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
+from jaxtyping import PyTree
 
 from qbjax.basis.ladder import lowering_elements
 from qbjax.common.checks import (
@@ -19,6 +21,7 @@ from qbjax.common.checks import (
     require_known,
 )
 from qbjax.common.printing import Line, Printed
+from qbjax.common.types import Array
 from qbjax.model.chargers import Charger, qubit
 from qbjax.model.own_terms import (
     LARGEST_SKEWNESS,
@@ -31,11 +34,8 @@ from qbjax.model.own_terms import (
     with_batch_axes,
 )
 from qbjax.model.parameters import NOT_NEGATIVE, PARAMETERS
-from qbjax.model.pulses import PiecewiseConstant, Pulse, at_time, is_pulse, pulses_of
+from qbjax.model.pulses import PiecewiseConstant, Pulse, Value, at_time, is_pulse, pulses_of
 from qbjax.model.terms import Jump, Term
-
-# What a parameter may be: an array, or a Pulse or PiecewiseConstant.
-Value = Any
 
 
 class StarBattery(Printed):
@@ -282,20 +282,20 @@ def out_of_range(model: StarBattery) -> jax.Array:
     return refused
 
 
-def require_model(model: Any) -> None:
+def require_model(model: object) -> None:
     """Refuse what is no model."""
     kind = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
     require(isinstance(model, StarBattery), "model", "made by qbjax.StarBattery(...)", kind)
 
 
-def over_batch(solve: Callable[..., Any], model: StarBattery, *shared: Any) -> Any:
+def over_batch(solve: Callable[..., PyTree], model: StarBattery, *shared: PyTree) -> PyTree:
     """Apply a solver of one model to a batch of them; what is shared is common to the batch."""
     for _ in model.batch_shape:
         solve = jax.vmap(solve, in_axes=(0,) + (None,) * len(shared))
     return solve(model, *shared)
 
 
-def _common_shape(named: dict[str, Any], factors: list[Any]) -> tuple[int, ...]:
+def _common_shape(named: dict[str, PyTree], factors: list[jax.Array]) -> tuple[int, ...]:
     """Return the shape of the batch, or refuse the parameter that does not fit those before it."""
     shape: tuple[int, ...] = ()
     for name, value in [*named.items(), *(("hamiltonian or jumps", factor) for factor in factors)]:
@@ -308,7 +308,7 @@ def _common_shape(named: dict[str, Any], factors: list[Any]) -> tuple[int, ...]:
     return shape
 
 
-def _padded_size(N: Any, N_max: int | None) -> int:
+def _padded_size(N: Array, N_max: int | None) -> int:
     requirement = "an integer of at least 1"
     whole = jnp.issubdtype(N.dtype, jnp.integer) and N.size > 0
     require(whole, "N", requirement, N)
@@ -322,7 +322,7 @@ def _padded_size(N: Any, N_max: int | None) -> int:
     return int(N_max)
 
 
-def _real(name: str, value: ArrayLike) -> Any:
+def _real(name: str, value: ArrayLike) -> Array:
     """Return a parameter in working precision, on the host where its numbers are known."""
     array = as_array(value, name)
     real = jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)
@@ -331,7 +331,7 @@ def _real(name: str, value: ArrayLike) -> Any:
     return array.astype(jnp.result_type(float))
 
 
-def _check_range(name: str, value: Any) -> None:
+def _check_range(name: str, value: Value) -> None:
     """Refuse what is out of range, of the values of a piecewise constant pulse, too."""
     values = value.values if isinstance(value, PiecewiseConstant) else value
     allowed = PARAMETERS[name].range

@@ -4,8 +4,9 @@ The Hamiltonian is a sum of terms, and each jump a rate with a sum of terms. Eve
 an equation knows only these.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -24,7 +25,7 @@ from qbjax.common.checks import (
     require,
     require_known,
 )
-from qbjax.model.pulses import at_time, is_pulse
+from qbjax.model.pulses import Value, at_time, is_pulse
 
 # <n|B|n - k> as an array over n, for each offset k.
 Bands = dict[int, jax.Array]
@@ -182,14 +183,14 @@ class Term(eqx.Module):
     >>> model = qb.StarBattery(N=4, F=0.5, kappa=0.1, hamiltonian=field)
     """
 
-    coefficient: Any
+    coefficient: Value
     charger: RealBands | None
     matrix: RealBands | None
     battery: Battery | None = eqx.field(static=True)
 
     def __init__(
         self,
-        coefficient: Any,
+        coefficient: Value,
         charger: ArrayLike | None = None,
         battery: Battery | ArrayLike = identity,
     ):
@@ -256,10 +257,10 @@ class Jump(eqx.Module):
     >>> model = qb.StarBattery(N=4, F=0.5, jumps=(jump,))
     """
 
-    rate: Any
+    rate: Value
     terms: tuple[Term, ...]
 
-    def __init__(self, rate: Any, *terms: Term):
+    def __init__(self, rate: Value, *terms: Term):
         """Check the rate."""
         self.rate = rate
         if not is_pulse(rate):
@@ -273,11 +274,13 @@ class Jump(eqx.Module):
         self.terms = terms
 
 
-def total(terms: tuple[Term, ...], t: ArrayLike, *shape: Any) -> Operator:
-    """Return the sum of terms at a time; `shape` as for `Term.operator`."""
+def total(
+    terms: tuple[Term, ...], t: ArrayLike, charger_levels: int, N: ArrayLike, levels: int
+) -> Operator:
+    """Return the sum of terms at a time."""
     operator = Operator({})
     for term in terms:
-        operator = operator + term.operator(t, *shape)
+        operator = operator + term.operator(t, charger_levels, N, levels)
     return operator
 
 
@@ -301,7 +304,7 @@ def _bands(matrix: ArrayLike, name: str) -> RealBands:
     }
 
 
-def _split(bands: dict[int, Any]) -> RealBands:
+def _split(bands: dict[int, jax.Array]) -> RealBands:
     """Tell real and imaginary parts apart."""
     split = {}
     for k, band in bands.items():

@@ -8,11 +8,12 @@ square root earlier, as soon as one slow mode weighs 1e-3 of the largest; it is 
 SPLITTINGS_LOST, where the modes above that weight cannot be resolved.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 import qbjax as qb
 from qbjax import plotting
@@ -140,11 +141,11 @@ def plot(columns: Columns) -> "Figure":
         return figure
 
 
-def _style(i: int, F_over_g: float) -> dict[str, Any]:
+def _style(i: int, F_over_g: float) -> dict[str, PyTree]:
     return {"color": f"C{i}", "ms": 3, "label": f"$F/g = {F_over_g:g}$"}
 
 
-def _with_loss(style: dict[str, Any], drive: Columns) -> dict[str, Any]:
+def _with_loss(style: dict[str, PyTree], drive: Columns) -> dict[str, PyTree]:
     """Say in the legend where a curve stops for want of resolved splittings."""
     sizes = lost(drive)
     if not sizes.size:

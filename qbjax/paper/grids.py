@@ -1,11 +1,11 @@
 """The paper's drives, and grids over drive and battery size that share a few compiled programs."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 import qbjax as qb
 
@@ -23,7 +23,7 @@ _BATCHED = 64
 _QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
     """Compile a function quickly rather than well."""
     return jax.jit(function, compiler_options=_QUICKLY)
 

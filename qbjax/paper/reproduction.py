@@ -1,5 +1,7 @@
 """`qbjax reproduce`: every figure and number of the paper, from nothing or from what is there."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed

@@ -3,11 +3,13 @@
 Scales and colours go by the values: logarithmic where they span two decades.
 """
 
+from __future__ import annotations
+
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,10 +21,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.collections import QuadMesh
     from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
     from xarray import DataArray, Dataset
 
 
-def lines(ax: "Axes", data: "DataArray", over: str) -> None:
+def lines(ax: Axes, data: DataArray, over: str) -> None:
     """Draw an observable of a sweep against a parameter, a line for every value of another one.
 
     Parameters
@@ -71,8 +74,8 @@ def lines(ax: "Axes", data: "DataArray", over: str) -> None:
 
 
 def heatmap(
-    ax: "Axes", data: "DataArray", over: tuple[str, str], norm: "Normalize | None" = None
-) -> "QuadMesh":
+    ax: Axes, data: DataArray, over: tuple[str, str], norm: Normalize | None = None
+) -> QuadMesh:
     """Draw an observable of a sweep as a map over two parameters; what is missing stays grey.
 
     Parameters
@@ -121,7 +124,7 @@ def heatmap(
     return mesh
 
 
-def _colour_bar(mesh: "QuadMesh", axes: Any, label: str) -> None:
+def _colour_bar(mesh: QuadMesh, axes: list[Axes], label: str) -> None:
     from matplotlib.colors import SymLogNorm
 
     bar = axes[0].figure.colorbar(mesh, ax=axes, label=label)
@@ -130,7 +133,7 @@ def _colour_bar(mesh: "QuadMesh", axes: Any, label: str) -> None:
         ends = np.log10([mesh.norm.linthresh, max(-low, high)])
         decades = 10.0 ** np.unique(np.floor([ends.mean(), ends[1]]))
         ticks = np.array([*-decades[::-1], 0.0, *decades])
-        bar.set_ticks(ticks[(ticks >= low) & (ticks <= high)])
+        bar.set_ticks(ticks[(ticks >= low) & (ticks <= high)].tolist())
         bar.minorticks_off()
 
 
@@ -145,7 +148,7 @@ def _edges(x: np.ndarray) -> np.ndarray:
     return back(np.concatenate([ends[:1], middle, ends[1:]]))
 
 
-def draw_sweep(dataset: "Dataset", stem: str | Path) -> list[Path]:
+def draw_sweep(dataset: Dataset, stem: str | Path) -> list[Path]:
     """Draw every observable of a sweep, as PNG and PDF, and return the files.
 
     The two longest axes make a map where both have 12 values or more, and lines otherwise; up to
@@ -182,7 +185,7 @@ def draw_sweep(dataset: "Dataset", stem: str | Path) -> list[Path]:
 
 
 @contextmanager
-def _panels(data: "DataArray") -> Iterator[Any]:
+def _panels(data: DataArray) -> Iterator[Figure]:
     longest = sorted(map(str, data.dims), key=lambda dim: -data.sizes[dim])
     drawn, rest = longest[:2], longest[2:]
     split = rest[:1] if rest and data.sizes[rest[0]] > 1 else []
@@ -221,7 +224,7 @@ def _spread(length: int, most: int) -> list[int]:
     return [int(i) for i in np.unique(np.linspace(0, length - 1, most).round())]
 
 
-def _others(data: "DataArray", over: tuple[str, ...], most: int) -> list[str]:
+def _others(data: DataArray, over: tuple[str, ...], most: int) -> list[str]:
     """Return the dimensions that are not drawn along; refuse too many."""
     others = [str(dim) for dim in data.dims if dim not in over]
     fits = set(over) <= set(data.dims) and len(others) <= most
@@ -230,12 +233,12 @@ def _others(data: "DataArray", over: tuple[str, ...], most: int) -> list[str]:
     return others
 
 
-def _symbol(name: Any) -> str:
-    symbol = PARAMETERS[name].symbol if name in PARAMETERS else name
-    return f"${symbol}$" if len(name) == 1 or name in PARAMETERS else str(name)
+def _symbol(name: Hashable) -> str:
+    symbol = PARAMETERS[str(name)].symbol if name in PARAMETERS else name
+    return f"${symbol}$" if len(str(name)) == 1 or name in PARAMETERS else str(name)
 
 
-def _label(data: "DataArray") -> str:
+def _label(data: DataArray) -> str:
     units = data.attrs.get("units", "")
     name = data.attrs.get("long_name") or _symbol(data.name)
     # Spaces that do not break keep the units on one line.
@@ -244,7 +247,7 @@ def _label(data: "DataArray") -> str:
     return textwrap.fill(label, 40)
 
 
-def _mark(x: "DataArray") -> str:
+def _mark(x: DataArray) -> str:
     # The numbers of points that go together are no scale.
     line = "" if x.name == "point" else "-"
     return f"o{line}" if len(x) <= 20 or not line else line
@@ -263,7 +266,7 @@ def _scale(values: np.ndarray) -> tuple[str, dict[str, float]]:
     return ("symlog", {"linthresh": typical}) if np.max(size) > 100 * typical else ("linear", {})
 
 
-def _colours(values: np.ndarray) -> "Normalize":
+def _colours(values: np.ndarray) -> Normalize:
     """Return the scale of colours that values want."""
     from matplotlib.colors import LogNorm, Normalize, SymLogNorm
 

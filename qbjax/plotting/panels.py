@@ -4,6 +4,8 @@ Figures are made without pyplot, so that nothing here depends on a display or on
 matplotlib is imported when the first one is made.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ from numpy.typing import ArrayLike
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
 # Widths of one and of two columns in cm.
@@ -37,7 +40,9 @@ _STYLE: dict[Any, Any] = {
 
 
 @contextmanager
-def figure(width: float, height: float, rows: int = 1, columns: int = 1) -> Iterator[Any]:
+def figure(
+    width: float, height: float, rows: int = 1, columns: int = 1
+) -> Iterator[tuple[Figure, np.ndarray]]:
     """Make a figure and its panels, in a style that is readable at column width.
 
     Parameters
@@ -72,7 +77,7 @@ def name_panels(axes: ArrayLike) -> None:
         ax.set_title(f"({letter})", loc="left")
 
 
-def tomogram(ax: "Axes", rho: ArrayLike, label: str, ladder: bool = True) -> "AxesImage":
+def tomogram(ax: Axes, rho: ArrayLike, label: str, ladder: bool = True) -> AxesImage:
     """Draw the absolute values of a battery state as a heat map, with the larger ones written in.
 
     Parameters
@@ -112,7 +117,7 @@ def tomogram(ax: "Axes", rho: ArrayLike, label: str, ladder: bool = True) -> "Ax
 
 
 def charging_curve(
-    ax: "Axes", ts: ArrayLike, energy: ArrayLike, ergotropy: ArrayLike | None = None
+    ax: Axes, ts: ArrayLike, energy: ArrayLike, ergotropy: ArrayLike | None = None
 ) -> None:
     """Draw the energy, and the ergotropy where given, against time.
 
@@ -141,7 +146,7 @@ def charging_curve(
 
 
 def charging_time(
-    ax: "Axes",
+    ax: Axes,
     gamma_C: ArrayLike,
     tau: ArrayLike,
     optimum: tuple[float, float],
@@ -192,7 +197,7 @@ def charging_time(
 
 
 def scaling(
-    ax: "Axes",
+    ax: Axes,
     N: ArrayLike,
     values: ArrayLike,
     laws: Mapping[str, Callable[[np.ndarray], np.ndarray]],
@@ -230,7 +235,7 @@ def scaling(
     ax.set_xlabel("number of qubits $N$")
 
 
-def plain_ticks(ax: "Axes", ticks: ArrayLike) -> None:
+def plain_ticks(ax: Axes, ticks: ArrayLike) -> None:
     """Put plain numbers on a logarithmic x axis that spans less than a decade or two."""
     ax.set_xticks(np.asarray(ticks), [f"{t:g}" for t in np.asarray(ticks)])
     ax.minorticks_off()

@@ -1,7 +1,7 @@
 """The one door for states: from every form in which one may come to a density matrix."""
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from qbjax.common.checks import array_module, as_array, blank, is_concrete, refusal, require
+from qbjax.common.types import Array, Condition
 from qbjax.model.chargers import Charger
 from qbjax.states.qobj import from_qobj, is_qobj
 
@@ -28,11 +29,11 @@ class Start(NamedTuple):
     """
 
     rho: jax.Array
-    refused: Any
+    refused: Condition
     real: bool
 
 
-def as_start(rho0: Any, levels: int, N: ArrayLike, charger: Charger) -> Start:
+def as_start(rho0: object, levels: int, N: ArrayLike, charger: Charger) -> Start:
     """Return a start, in whichever form, as a density matrix of charger (x) battery of trace 1.
 
     Parameters
@@ -82,7 +83,7 @@ def as_start(rho0: Any, levels: int, N: ArrayLike, charger: Charger) -> Start:
     return Start(jnp.asarray(rho), refused, battery and not jnp.iscomplexobj(array))
 
 
-def _ket_or_battery(array: Any, tolerance: float) -> tuple[Any, Any]:
+def _ket_or_battery(array: Array, tolerance: float) -> tuple[Array, Condition]:
     """Read an array that may be a ket of both or a matrix of the battery, by its shape."""
     levels = len(array)
     shape = f"({levels}, {levels})"
@@ -90,12 +91,13 @@ def _ket_or_battery(array: Any, tolerance: float) -> tuple[Any, Any]:
     readings = f"a ket {shape} of charger and battery", f"a density matrix {shape} of the battery"
     refused = refusal(ket | matrix, "rho0", " or ".join(readings), "neither")
     both = f"both {' and '.join(readings)}: give the density matrix {4 * (levels,)} of both"
-    refused |= refusal(~(ket & matrix), "rho0", "of one meaning", both)
+    module = array_module(array)
+    refused |= refusal(module.logical_not(ket & matrix), "rho0", "of one meaning", both)
     of_battery = _beside_ground(_of_trace_one(array), levels)
-    return array_module(array).where(matrix, of_battery, _projector(array)), refused
+    return module.where(matrix, of_battery, _projector(array)), refused
 
 
-def as_state(rho: Any, name: str) -> jax.Array:
+def as_state(rho: object, name: str) -> jax.Array:
     """Return states as density matrices of trace 1 in the precision that is worked in.
 
     Where JAX is tracing what turns out to be no state, its elements are NaN.
@@ -143,7 +145,7 @@ def as_state(rho: Any, name: str) -> jax.Array:
     return blank(refused, jnp.asarray(_of_trace_one(array)))
 
 
-def as_battery(rho_B: Any) -> jax.Array:
+def as_battery(rho_B: object) -> jax.Array:
     """Return battery states as `as_state` does, also those of a charger and a battery.
 
     Parameters
@@ -160,29 +162,30 @@ def as_battery(rho_B: Any) -> jax.Array:
     array = as_array(rho_B, "rho_B")
     shape = array.shape
     if array.ndim == 2 and shape[0] != shape[1]:
-        return _without_charger(as_state(array.ravel(), "rho_B").reshape(2 * shape))
+        both = as_state(array.ravel(), "rho_B").reshape(2 * shape)
+        return jnp.asarray(_without_charger(both))
     if array.ndim >= 4 and shape[-4:-2] == shape[-2:] and shape[-1] != shape[-2]:
         array = _without_charger(array)
     return as_state(array, "rho_B")
 
 
-def _without_charger(rho: Any) -> Any:
+def _without_charger(rho: Array) -> Array:
     """Return the battery's part of states (..., d_c, L, d_c, L)."""
     return array_module(rho).einsum("...ambm->...ab", rho.swapaxes(-1, -2).swapaxes(-3, -4))
 
 
-def _beside_ground(battery: Any, charger_levels: int) -> Any:
+def _beside_ground(battery: Array, charger_levels: int) -> Array:
     """Return a battery's matrix (L, L) as one of both, (d_c L, d_c L), the charger empty."""
     return array_module(battery).pad(battery, (0, (charger_levels - 1) * len(battery)))
 
 
-def _projector(ket: Any) -> Any:
+def _projector(ket: Array) -> Array:
     """Return the density matrix (d, d) of a ket of d numbers, of trace 1."""
     ket = ket.ravel()
     return _of_trace_one(ket[:, None] * ket.conj())
 
 
-def _of_trace_one(rho: Any) -> Any:
+def _of_trace_one(rho: Array) -> Array:
     """Return matrices over their traces; derivatives do not see the division."""
     module = array_module(rho)
     trace = module.trace(rho, axis1=-2, axis2=-1).real
@@ -190,7 +193,7 @@ def _of_trace_one(rho: Any) -> Any:
     return rho / module.where(trace == 0, 1.0, trace)[..., None, None]
 
 
-def _in_working_precision(values: Any, name: str) -> tuple[Any, float]:
+def _in_working_precision(values: object, name: str) -> tuple[Array, float]:
     """Return an array in the precision that is worked in, and the tolerance of its checks."""
     array = as_array(values, name)
     working, kind = jnp.result_type(float), complex if jnp.iscomplexobj(array) else float
@@ -200,10 +203,10 @@ def _in_working_precision(values: Any, name: str) -> tuple[Any, float]:
 
 
 # What must hold, what that is called, and what is there instead.
-_Checks = list[tuple[Any, str, str]]
+_Checks = list[tuple[Array, str, str]]
 
 
-def _ket_checks(ket: Any, tolerance: float) -> _Checks:
+def _ket_checks(ket: Array, tolerance: float) -> _Checks:
     """Return what must hold for a ket of d numbers."""
     module = array_module(ket)
     norm = module.sum(module.abs(ket) ** 2)
@@ -211,7 +214,7 @@ def _ket_checks(ket: Any, tolerance: float) -> _Checks:
     return [(unit, "a state of trace 1", _text("of trace {:.9g}", norm))]
 
 
-def _matrix_checks(rho: Any, tolerance: float) -> _Checks:
+def _matrix_checks(rho: Array, tolerance: float) -> _Checks:
     """Return what must hold for density matrices (..., d, d); conditions of shape (...)."""
     module = array_module(rho)
     if module is jnp:
@@ -227,20 +230,20 @@ def _matrix_checks(rho: Any, tolerance: float) -> _Checks:
     ]
 
 
-def _demand(checks: _Checks, name: str) -> Any:
+def _demand(checks: _Checks, name: str) -> Condition:
     """Raise where a check is known to fail; return whether one does where JAX is tracing."""
-    refused: Any = False
+    refused: Condition = False
     for condition, requirement, text in checks:
         refused |= refusal(condition, name, requirement, text)
     return refused
 
 
-def _all(checks: _Checks) -> Any:
+def _all(checks: _Checks) -> Condition:
     """Return whether all checks of one state hold."""
     return math.prod((condition for condition, *_ in checks), start=True)
 
 
-def _text(form: str, numbers: Any, expected: float = 0.0) -> str:
+def _text(form: str, numbers: Array, expected: float = 0.0) -> str:
     """Return a text with the number that is furthest from what is expected, unless it is traced."""
     if not is_concrete(numbers):
         return "a traced value"
@@ -248,7 +251,7 @@ def _text(form: str, numbers: Any, expected: float = 0.0) -> str:
     return form.format(flat[np.argmax(np.abs(flat - expected))])
 
 
-def _negative_eigenvalue(rho: Any, tolerance: float) -> Any:
+def _negative_eigenvalue(rho: Array, tolerance: float) -> Array:
     """Return the lowest eigenvalue of a batch where one is below -tolerance, else 0.
 
     Where JAX is tracing: -1 for each matrix that has one.
@@ -265,5 +268,5 @@ def _negative_eigenvalue(rho: Any, tolerance: float) -> Any:
     return np.zeros(())
 
 
-def _adjoint(matrix: jax.Array) -> jax.Array:
+def _adjoint(matrix: Array) -> Array:
     return matrix.conj().swapaxes(-1, -2)

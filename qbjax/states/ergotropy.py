@@ -17,6 +17,8 @@ passive energy. Eigenvalues are differentiable once everywhere; where they coinc
 depends on the basis the eigensolver picked.
 """
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike

@@ -1,10 +1,11 @@
 """How mixed a state is, and how close two states are."""
 
-from typing import Any
+from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
+from jaxtyping import PyTree
 
 from qbjax.common import linalg
 from qbjax.common.checks import require
@@ -91,7 +92,7 @@ def _root_fidelity(rho: jax.Array, sigma: jax.Array) -> jax.Array:
 
 
 @_root_fidelity.defjvp
-def _root_fidelity_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+def _root_fidelity_jvp(primals: PyTree, tangents: PyTree) -> tuple[jax.Array, jax.Array]:
     # F = min over A > 0 of Tr(rho A + sigma A^-1) / 2 (Alberti), so at the minimum F' = Tr(rho' A +
     # sigma' A^-1) / 2: no derivative of an eigenvector, hence finite at degenerate eigenvalues.
     root_rho, root_sigma = (_matrix_root(x) for x in primals)

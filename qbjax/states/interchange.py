@@ -3,6 +3,8 @@
 How QuTiP counts levels is said in `qbjax.states.qobj`.
 """
 
+from __future__ import annotations
+
 import functools
 import math
 from typing import Any
@@ -17,7 +19,7 @@ from qbjax.model.chargers import Charger, qubit
 from qbjax.model.equation import terms
 from qbjax.model.star_battery import StarBattery
 from qbjax.model.terms import total
-from qbjax.states.qobj import from_qobj, turned
+from qbjax.states.qobj import Qobj, from_qobj, turned
 
 
 def to_qutip(
@@ -84,7 +86,7 @@ def to_qutip(
     return qutip.Qobj(turned(array, charger).reshape(math.prod(rows), -1), dims=dims)
 
 
-def from_qutip(qobj: Any, charger: Charger | None = None, N_max: int | None = None) -> jax.Array:
+def from_qutip(qobj: object, charger: Charger | None = None, N_max: int | None = None) -> jax.Array:
     """Return a state or an operator of QuTiP as an array in the form of qbjax.
 
     Parameters
@@ -119,7 +121,7 @@ def from_qutip(qobj: Any, charger: Charger | None = None, N_max: int | None = No
     return jnp.asarray(from_qobj(qobj, "qobj", qubit() if charger is None else charger, N_max))
 
 
-def _model(model: StarBattery) -> tuple[Any, list[Any]]:
+def _model(model: StarBattery) -> tuple[Qobj, list[Qobj]]:
     """Return the Hamiltonian and the jumps of one model."""
     require(is_concrete(model), "value", "a model of known numbers", "one that is traced")
     require(model.batch_shape == (), "value", "one model", f"a batch of {model.batch_shape}")
@@ -138,7 +140,7 @@ def _model(model: StarBattery) -> tuple[Any, list[Any]]:
 
     # Every operator asks for the same times.
     @functools.lru_cache(maxsize=1)
-    def operators(t: float) -> list[Any]:
+    def operators(t: float) -> list[Qobj]:
         return [to_qutip(matrix, charger, N).to("csr") for matrix in matrices(t)]
 
     operators_of_time = operators(0.0)

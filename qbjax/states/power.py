@@ -1,5 +1,7 @@
 """Charging power: of a curve, and of a state by itself."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike

@@ -6,21 +6,34 @@ the charger's, too, unless it is a cavity, whose levels `qutip.destroy` counts a
 charger comes first in both. QuTiP itself is not needed here.
 """
 
-from typing import Any
+from typing import Protocol, TypeGuard
 
 import numpy as np
 
-from qbjax.common.checks import require
+from qbjax.common.checks import ArgumentError, require
 from qbjax.model.chargers import Charger, qubit
 
 
-def is_qobj(value: Any) -> bool:
+class Qobj(Protocol):
+    """What is asked of an object of QuTiP."""
+
+    dims: list[list[int]]
+    isket: bool
+
+    def full(self) -> np.ndarray:
+        """Return the matrix."""
+
+    def proj(self) -> "Qobj":
+        """Return the projector of a ket."""
+
+
+def is_qobj(value: object) -> TypeGuard[Qobj]:
     """Tell whether something is an object of QuTiP: one that has dimensions and a full form."""
     return hasattr(value, "dims") and callable(getattr(value, "full", None))
 
 
 def from_qobj(
-    qobj: Any, name: str, charger: Charger | None = None, N_max: int | None = None
+    qobj: object, name: str, charger: Charger | None = None, N_max: int | None = None
 ) -> np.ndarray:
     """Return a state or an operator of QuTiP as an array, as `qbjax.from_qutip` says.
 
@@ -31,9 +44,11 @@ def from_qobj(
     name
         The name of the argument in messages.
     """
-    require(is_qobj(qobj), name, "a Qobj", type(qobj).__name__)
+    if not is_qobj(qobj):
+        raise ArgumentError(f"Argument `{name}` must be a Qobj, but is {type(qobj).__name__}.")
     levels = all(isinstance(size, int) for part in qobj.dims for size in part)
     require(levels, name, "a ket or a matrix", f"a superoperator of the dimensions {qobj.dims}")
+    columns: tuple[int, ...]
     rows, columns = (tuple(part) for part in qobj.dims)
     if qobj.isket:
         columns = ()

@@ -13,6 +13,8 @@ absorbs them. At fixed alpha / beta, then, beta changes the shape of the populat
 fourth power.
 """
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Callable
 from typing import TypeVar

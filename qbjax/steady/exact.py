@@ -1,9 +1,8 @@
 """Steady states by the exact solution."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 from qbjax.basis import ladder
 from qbjax.common.checks import Status
@@ -18,7 +17,7 @@ from qbjax.steady.result import Solution
 class Exact(ExactMethod, Method):
     """The exact solution."""
 
-    def solve(self, model: StarBattery, start: Any, tolerance: jax.Array) -> Solution:
+    def solve(self, model: StarBattery, start: PyTree, tolerance: jax.Array) -> Solution:
         """Return the steady state of one model that a start leads to."""
         return solution(model, start)
 

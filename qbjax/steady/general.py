@@ -1,10 +1,11 @@
 """What "direct" and "iterative" share: any generator, and the evidence for its stationary state."""
 
 from abc import abstractmethod
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 from qbjax.common import linalg
 from qbjax.common.checks import Status
@@ -32,7 +33,7 @@ class General(Method):
 
     needs_tolerance = True
 
-    def start(self, model: StarBattery, rho0: Any) -> tuple[jax.Array, Any]:
+    def start(self, model: StarBattery, rho0: object) -> tuple[jax.Array, PyTree]:
         """Return the start as a stored state."""
         return stored_states.stored_start(model, rho0)
 
@@ -42,7 +43,7 @@ class General(Method):
     ) -> Outcome:
         """Return the stationary state of one model."""
 
-    def solve(self, model: StarBattery, start: Any, tolerance: jax.Array) -> Solution:
+    def solve(self, model: StarBattery, start: PyTree, tolerance: jax.Array) -> Solution:
         """Return the stationary state of one model with the evidence."""
         made = generator(model)
         stationary, ambiguous, iterations = self.outcome(model, made, start, tolerance)
@@ -76,7 +77,7 @@ def judged(
     *,
     status: jax.Array,
     error_estimate: jax.Array,
-    **evidence: Any,
+    **evidence: PyTree,
 ) -> Solution:
     """Return a stored state of one model as a solution, with its status."""
     battery = stored_states.battery(generator, stored)

@@ -1,9 +1,9 @@
 """What a method for steady states is."""
 
 from abc import abstractmethod
-from typing import Any
 
 import jax
+from jaxtyping import PyTree
 
 from qbjax.model import method
 from qbjax.model.star_battery import StarBattery
@@ -22,5 +22,5 @@ class Method(method.Method):
     needs_tolerance = False
 
     @abstractmethod
-    def solve(self, model: StarBattery, start: Any, tolerance: jax.Array) -> Solution:
+    def solve(self, model: StarBattery, start: PyTree, tolerance: jax.Array) -> Solution:
         """Return the steady state of one model that a start leads to."""

@@ -3,8 +3,6 @@
 It is never told by counting small singular values: the slowest rates are as small.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
@@ -81,7 +79,7 @@ def nullity_on_resonance(model: StarBattery) -> jax.Array:
     return jnp.where(model.gamma_C == 0, undamped, dimension)
 
 
-def _present(*rates: Any) -> jax.Array:
+def _present(*rates: jax.Array | None) -> jax.Array:
     """Tell whether one of the rates is there and not zero."""
     is_present = jnp.asarray(False)
     for rate in rates:

@@ -1,11 +1,12 @@
 """Steady states: the verb, and the choice of a method."""
 
-from typing import Any
+from __future__ import annotations
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
+from jaxtyping import PyTree
 
 from qbjax.common.checks import (
     ArgumentError,
@@ -18,6 +19,7 @@ from qbjax.common.checks import (
     require_choice,
     require_known,
 )
+from qbjax.common.types import Condition
 from qbjax.evolution.evolve import evolve
 from qbjax.evolution.result import Trajectory
 from qbjax.exact.applies import without_idle_drive
@@ -137,7 +139,11 @@ def choose(model: StarBattery, name: str) -> tuple[Method, str]:
 
 
 def _settled(
-    model: StarBattery, rho0: ArrayLike | None, method: str, tolerance: jax.Array, refused: Any
+    model: StarBattery,
+    rho0: ArrayLike | None,
+    method: str,
+    tolerance: jax.Array,
+    refused: Condition,
 ) -> SteadyState:
     """Return the state that a model, or each of a batch, settles in."""
     chosen, why = choose(model, method)
@@ -153,13 +159,13 @@ def _settled(
 
 
 @eqx.filter_jit
-def _side_by_side(model: StarBattery, *arguments: Any) -> SteadyState:
+def _side_by_side(model: StarBattery, *arguments: PyTree) -> SteadyState:
     return over_batch(lambda one: _solve(one, *arguments), model)
 
 
 def _solve(
     model: StarBattery,
-    start: Any,
+    start: PyTree,
     tolerance: jax.Array,
     refused: jax.Array,
     method: Method,

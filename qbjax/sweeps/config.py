@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import PyTree
 
 from qbjax.common.checks import ArgumentError, require, require_choice
 from qbjax.model.chargers import charger_from_text
@@ -32,7 +33,7 @@ from qbjax.sweeps.observables import grad_of
 
 _PLAIN = ("combine", "method", "ts", "chunk_size")
 _SPACED = ("from", "to", "points", "spacing")
-_SPACINGS: dict[str, Callable[..., Any]] = {"linear": np.linspace, "log": np.geomspace}
+_SPACINGS: dict[str, Callable[..., PyTree]] = {"linear": np.linspace, "log": np.geomspace}
 
 
 def from_toml(path: str | Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jax.typing import ArrayLike
 
 from qbjax.common.checks import require
 
@@ -26,7 +27,7 @@ class Grid:
         Whether the parameters go together, point by point.
     """
 
-    def __init__(self, grid: Mapping[str, Any], together: bool):
+    def __init__(self, grid: Mapping[str, ArrayLike | range], together: bool):
         """Check the values."""
         mapping = isinstance(grid, Mapping) and len(grid) > 0
         require(mapping, "grid", "values of parameters by name, at least one", repr(grid))
@@ -77,7 +78,7 @@ class Grid:
         return tuple(shape[name] for name in self.axes)
 
 
-def _values(name: str, values: Any) -> np.ndarray:
+def _values(name: str, values: ArrayLike | range) -> np.ndarray:
     array = np.asarray(list(values) if isinstance(values, range) else values)
     text = f"{name} = {np.array2string(array, threshold=10)}"
     flat = array.ndim == 1 and array.dtype.kind in "iuf"

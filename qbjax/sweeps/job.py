@@ -3,11 +3,11 @@
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
 from qbjax.common.checks import require
 from qbjax.evolution.evolve import choose as choose_evolution
@@ -99,7 +99,7 @@ class Job:
         question = Question(build, self.observables, method, self.ts, self.exact)
         return question if with_optima else question.others
 
-    def description(self) -> dict[str, Any]:
+    def description(self) -> dict[str, PyTree]:
         """Return what must be the same for a sweep to go on."""
         made_with = provenance.versions()
         return {
@@ -116,7 +116,7 @@ class Job:
             "model at the ends": [provenance.text(model) for model in self.ends],
         }
 
-    def provenance(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, PyTree]:
         """Return what the dataset says of its making."""
         return {
             "model": provenance.model_text(self.build),
@@ -152,7 +152,7 @@ class Job:
         return True
 
 
-def _first(grid: Grid) -> dict[str, Any]:
+def _first(grid: Grid) -> dict[str, PyTree]:
     """Return the parameters of the first point."""
     return {name: values[0] for name, values in grid.values.items()}
 

@@ -1,21 +1,25 @@
 """What a sweep returns of a point, by name or as a function: values and their statuses."""
 
+from __future__ import annotations
+
 import inspect
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
-from qbjax.charging.dephasing import optimal_dephasing
-from qbjax.charging.times import DEFINITIONS, charging_time
+from qbjax.charging.dephasing import OptimalDephasing, optimal_dephasing
+from qbjax.charging.times import DEFINITIONS, ChargingTime, charging_time
 from qbjax.common.checks import ArgumentError, Status, require
 from qbjax.evolution.evolve import evolve
+from qbjax.evolution.result import Trajectory
 from qbjax.exact.applies import is_exact
 from qbjax.model.parameters import PARAMETERS
 from qbjax.model.star_battery import StarBattery, out_of_range
+from qbjax.steady.result import SteadyState
 from qbjax.steady.steady_state import steady_state
 from qbjax.sweeps.provenance import fingerprint
 
@@ -29,31 +33,36 @@ class Solved:
     def __init__(self, model: StarBattery, method: str, ts: jax.Array | None):
         """Take the model, the method of its steady state, and the times of its trajectory."""
         self.model, self.method, self.ts = model, method, ts
-        self._made: dict[Any, Any] = {}
+        self._made: dict[object, PyTree] = {}
 
-    def steady(self) -> Any:
+    def steady(self) -> SteadyState:
         """Return the steady state."""
         # The default, or what single precision can reach.
         tolerance = max(1e-8, 100 * float(jnp.finfo(self.model.omega_B.dtype).eps))
-        settings: dict[str, Any] = {"method": self.method, "tolerance": tolerance, "throw": False}
+        settings: dict[str, PyTree] = {
+            "method": self.method,
+            "tolerance": tolerance,
+            "throw": False,
+        }
         return self._once("steady", lambda: steady_state(self.model, **settings))
 
-    def trajectory(self) -> Any:
+    def trajectory(self) -> Trajectory:
         """Return the trajectory."""
-        ts: Any = self.ts
+        assert self.ts is not None
+        ts = self.ts
         return self._once("trajectory", lambda: evolve(self.model, ts))
 
-    def charging(self, definition: str) -> Any:
+    def charging(self, definition: str) -> ChargingTime:
         """Return the charging time by a definition."""
         key = "charging", definition
         return self._once(key, lambda: charging_time(self.model, definition, throw=False))
 
-    def optimum(self, definition: str) -> Any:
+    def optimum(self, definition: str) -> OptimalDephasing:
         """Return the best dephasing rate by a definition."""
         key = "optimum", definition
         return self._once(key, lambda: optimal_dephasing(self.model, definition, throw=False))
 
-    def slopes(self, source: "Observable") -> tuple[dict[str, jax.Array], jax.Array]:
+    def slopes(self, source: Observable) -> tuple[dict[str, jax.Array], jax.Array]:
         """Return the derivatives of an observable with respect to all numbers of the model."""
 
         def solve() -> tuple[dict[str, jax.Array], jax.Array]:
@@ -73,13 +82,13 @@ class Solved:
 
         return self._once(("slopes", source.name), solve)
 
-    def _once(self, key: Any, solve: Callable[[], Any]) -> Any:
+    def _once(self, key: object, solve: Callable[[], PyTree]) -> PyTree:
         if key not in self._made:
             self._made[key] = solve()
         return self._made[key]
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, jax.Array) and bool(jnp.issubdtype(value.dtype, jnp.floating))
 
 
@@ -152,22 +161,23 @@ def _named() -> dict[str, Observable]:
 NAMED = _named()
 
 
-def observable(value: Any) -> Observable:
+def observable(value: object) -> Observable:
     """Return an observable from its name, itself, or a function of (model, steady, trajectory)."""
     if isinstance(value, Observable):
         return value
     if callable(value):
         return _from_function(value)
     forms = f"functions, qbjax.grad_of(...), or names out of {', '.join(NAMED)}"
-    require(isinstance(value, str) and value in NAMED, "observables", forms, repr(value))
-    return NAMED[value]
+    if isinstance(value, str) and value in NAMED:
+        return NAMED[value]
+    raise ArgumentError(f"Argument `observables` must be {forms}, but is {value!r}.")
 
 
 # What a function of the user's own may ask for, by the names of its arguments.
 _ARGUMENTS = ("model", "steady", "trajectory")
 
 
-def _from_function(function: Callable[..., Any]) -> Observable:
+def _from_function(function: Callable[..., PyTree]) -> Observable:
     name = getattr(function, "__name__", "")
     require(name.isidentifier(), "observables", "functions with a name (def, not lambda)", function)
     require(name not in NAMED, "observables", "functions of other names than qbjax's own", name)
@@ -194,7 +204,7 @@ def _from_function(function: Callable[..., Any]) -> Observable:
     return Observable(name, "", long_name, measure, source=fingerprint(function))
 
 
-def _asked(function: Callable[..., Any], name: str) -> tuple[str, ...]:
+def _asked(function: Callable[..., PyTree], name: str) -> tuple[str, ...]:
     """Return which of model, steady state and trajectory a function takes, by their names."""
     known = inspect.signature(function).parameters.values()
     open_ = [each.name for each in known if each.default is each.empty]
@@ -205,9 +215,9 @@ def _asked(function: Callable[..., Any], name: str) -> tuple[str, ...]:
     return tuple(open_)
 
 
-def _solutions(solved: Solved, asked: tuple[str, ...]) -> dict[str, Any]:
+def _solutions(solved: Solved, asked: tuple[str, ...]) -> dict[str, PyTree]:
     """Return the solutions that a function takes, of those that there are."""
-    solutions = {}
+    solutions: dict[str, PyTree] = {}
     if "steady" in asked and not solved.model.depends_on_time:
         solutions["steady"] = solved.steady()
     if "trajectory" in asked and solved.ts is not None:
@@ -221,7 +231,7 @@ class _Missing:
     def __init__(self, what: str):
         self._what = what
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> None:
         if name.startswith("__"):
             raise AttributeError(name)
         if self._what == "trajectory":
@@ -234,14 +244,14 @@ class _Missing:
 
 
 def _value(
-    function: Callable[..., Any],
+    function: Callable[..., PyTree],
     model: StarBattery,
     asked: tuple[str, ...],
-    solutions: dict[str, Any],
-) -> Any:
+    solutions: dict[str, PyTree],
+) -> PyTree:
     """Return what a function gives for a model, or for each of a batch."""
 
-    def each(model: StarBattery, solutions: dict[str, Any]) -> Any:
+    def each(model: StarBattery, solutions: dict[str, PyTree]) -> PyTree:
         there = {"model": model} | solutions
         return function(**{name: there.get(name, _Missing(name)) for name in asked})
 

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
+from jaxtyping import PyTree
 
 from qbjax.exact.applies import is_exact
 from qbjax.model.star_battery import StarBattery
@@ -222,7 +223,7 @@ def _over(devices: list[jax.Device], question: Question, example: Points) -> Sol
             return first
         return none if each.of_optimum else second
 
-    def pick(points: Points) -> Any:
+    def pick(points: Points) -> PyTree:
         return points.gamma_C if along else (points.numbers, points.outer)
 
     def spread(points: Points) -> Points:

@@ -10,15 +10,16 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from types import CodeType, FunctionType, ModuleType
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
 from qbjax._version import __version__
 
 
-def model_text(build: Callable[..., Any]) -> str:
+def model_text(build: Callable[..., PyTree]) -> str:
     """Return how a model is built: the function by name, and what is fixed beforehand."""
     if isinstance(build, functools.partial):
         fixed = [text(value) for value in build.args]
@@ -30,12 +31,12 @@ def model_text(build: Callable[..., Any]) -> str:
     return name if inspect.isclass(build) else f"{name} {fingerprint(build)}"
 
 
-def fingerprint(function: Callable[..., Any]) -> str:
+def fingerprint(function: Callable[..., PyTree]) -> str:
     """Return a fingerprint of a function's source and of all that it refers to."""
     return _digest(text(function).encode())
 
 
-def text(value: Any, above: tuple[Any, ...] = ()) -> str:
+def text(value: object, above: tuple[object, ...] = ()) -> str:
     """Return a value in full: of functions the source, the defaults, and what they refer to.
 
     What belongs to an installed library goes by name, but for what its functions carry along.
@@ -63,7 +64,7 @@ def text(value: Any, above: tuple[Any, ...] = ()) -> str:
     return part(_held(value))
 
 
-def _module(module: Any) -> str:
+def _module(module: ModuleType) -> str:
     """Return the name of a module, and what is in its file if it belongs to no library."""
     file = getattr(module, "__file__", None)
     if file is None or file.startswith(_LIBRARIES):
@@ -71,7 +72,7 @@ def _module(module: Any) -> str:
     return f"{module.__name__} {_digest(Path(file).read_bytes())}"
 
 
-def _contents(value: Any) -> list[Any]:
+def _contents(value: object) -> list[object]:
     """Return what makes something that can be called."""
     if isinstance(value, functools.partial):
         return [value.func, value.args, value.keywords]
@@ -91,7 +92,7 @@ def _contents(value: Any) -> list[Any]:
     return [value.__qualname__] if inspect.isroutine(value) else _held(value)
 
 
-def _held(value: Any) -> list[Any]:
+def _held(value: object) -> list[object]:
     """Return the class of an object, and what it holds."""
     simple = _is_installed(type(value)) and not hasattr(value, "__dataclass_fields__")
     if simple or not hasattr(value, "__dict__"):
@@ -99,7 +100,7 @@ def _held(value: Any) -> list[Any]:
     return [type(value), vars(value)]
 
 
-def _pickled(value: Any) -> str:
+def _pickled(value: object) -> str:
     try:
         return _digest(pickle.dumps(value))
     except Exception:
@@ -117,7 +118,7 @@ _LIBRARIES = (
 )
 
 
-def _is_installed(value: Any) -> bool:
+def _is_installed(value: object) -> bool:
     """Tell whether a function or a class is that of qbjax, Python or a library."""
     if inspect.isfunction(value):
         return value.__code__.co_filename.startswith(_LIBRARIES)
@@ -129,7 +130,7 @@ def _is_installed(value: Any) -> bool:
     return (getattr(module, "__file__", None) or _LIBRARIES[0]).startswith(_LIBRARIES)
 
 
-def _source(value: Any) -> str:
+def _source(value: Callable[..., object] | type) -> str:
     """Return the source of a function or a class; without one, what it compiled to."""
     try:
         return inspect.getsource(value)
@@ -137,14 +138,14 @@ def _source(value: Any) -> str:
         return " ".join(map(str, _compiled(value.__code__))) if inspect.isfunction(value) else ""
 
 
-def _compiled(code: Any) -> Iterator[Any]:
+def _compiled(code: CodeType) -> Iterator[object]:
     yield code.co_code.hex()
     for each in code.co_consts:
         yield from _compiled(each) if inspect.iscode(each) else [text(each)]
     yield code.co_names
 
 
-def _closure(function: Any) -> dict[str, Any]:
+def _closure(function: FunctionType) -> dict[str, object]:
     """Return the variables of outer functions that a function uses."""
     referred = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
@@ -156,13 +157,13 @@ def _closure(function: Any) -> dict[str, Any]:
     return referred
 
 
-def _globals(function: Any) -> dict[str, Any]:
+def _globals(function: FunctionType) -> dict[str, object]:
     """Return the globals that a function uses, with those of functions inside it."""
     known = function.__globals__
     return {name: known[name] for name in sorted(set(_names(function.__code__)) & known.keys())}
 
 
-def _names(code: Any) -> Iterator[str]:
+def _names(code: CodeType) -> Iterator[str]:
     for instruction in dis.get_instructions(code):
         if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
             yield instruction.argval
@@ -181,7 +182,7 @@ def versions() -> dict[str, str]:
     }
 
 
-def source_version(build: Callable[..., Any]) -> str:
+def source_version(build: Callable[..., PyTree]) -> str:
     """Return what `git describe` says of the file that a model's function is in; "" without."""
     function = build.func if isinstance(build, functools.partial) else build
     try:
@@ -194,5 +195,11 @@ def source_version(build: Callable[..., Any]) -> str:
 
 
 def _git(folder: Path, *command: str) -> str:
-    options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 10, "check": True}
-    return subprocess.run(["git", "-C", str(folder), *command], **options).stdout.strip()
+    done = subprocess.run(
+        ["git", "-C", str(folder), *command],
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=True,
+    )
+    return done.stdout.strip()

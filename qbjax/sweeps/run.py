@@ -2,18 +2,18 @@
 
 import functools
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 from qbjax.common.checks import Status, require
 from qbjax.sweeps import points
 from qbjax.sweeps.grid import Chunks
 from qbjax.sweeps.job import Job
 from qbjax.sweeps.observables import PARAMETER_UNITS, Observable
-from qbjax.sweeps.points import Points, Question, Solve
+from qbjax.sweeps.points import Answer, Points, Question, Solve
 from qbjax.sweeps.store import Array, Layout, Parts
 
 # Points of a chunk at most, where they are solved side by side and where one after the other.
@@ -25,7 +25,7 @@ _RETURNED, _KEPT = 4, 200
 
 # The status of a point that a store does not hold yet.
 _NOT_COMPUTED = -1
-_FLAGS: dict[str, Any] = {
+_FLAGS: dict[str, PyTree] = {
     "flag_values": [_NOT_COMPUTED, *(int(status) for status in Status)],
     "flag_meanings": " ".join(["NOT_COMPUTED", *(status.name for status in Status)]),
     "reasons": "; ".join(f"{status.name}: {status.reason}" for status in Status),
@@ -100,7 +100,7 @@ class Run:
         }
         return Layout(arrays, coords, len(self.chunks))
 
-    def _arrays(self, each: Observable, value: Any, status: Any) -> dict[str, Array]:
+    def _arrays(self, each: Observable, value: jax.Array, status: jax.Array) -> dict[str, Array]:
         """Return the arrays of an observable and of its status."""
         axes, length = self.job.axes(each), dict(zip(self.job.names, self.shape, strict=True))
         whole = tuple(self.job.grid.axes[name] for name in axes)
@@ -115,7 +115,7 @@ class Run:
             status_of(each.name): Array(axes, whole, chunk, code, _NOT_COMPUTED, flags),
         }
 
-    def _check_shapes(self, largest: Any) -> None:
+    def _check_shapes(self, largest: Answer) -> None:
         """Refuse arrays whose shape goes with the padded size of N."""
         arrays = [name for name, (value, status) in largest.items() if value.ndim > status.ndim]
         N = self.job.grid.values.get("N")
@@ -129,7 +129,7 @@ class Run:
                 requirement = f"of one shape at every padded size of N ({name})"
                 require(one == other, "observables", requirement, f"of {one} and {other}")
 
-    def _shapes(self, number: int) -> Any:
+    def _shapes(self, number: int) -> Answer:
         return jax.eval_shape(self._question(number).solve, self._points(number))
 
     def _largest(self) -> int:

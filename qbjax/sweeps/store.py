@@ -17,12 +17,15 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import numpy as np
 
 from qbjax.common.checks import ArgumentError, require
+
+if TYPE_CHECKING:
+    from xarray import Dataset
 
 # For every array where a chunk belongs in it, and the values.
 Parts = dict[str, tuple[tuple[slice, ...], np.ndarray]]
@@ -75,7 +78,7 @@ class Memory:
         """Keep what the chunks were made with."""
         self._attrs = attrs
 
-    def dataset(self) -> Any:
+    def dataset(self) -> "Dataset":
         """Return the arrays, labelled."""
         import xarray
 
@@ -87,7 +90,7 @@ class Memory:
 class Store:
     """Arrays in a Zarr group on disk, with what the sweep is in its attributes."""
 
-    def __init__(self, path: Path, what: dict[str, Any]):
+    def __init__(self, path: Path, what: dict[str, object]):
         """Open the store of a sweep; one of another sweep is refused."""
         import zarr
 
@@ -129,22 +132,19 @@ class Store:
         one = "left in its place while a sweep is at work"
         require(untouched, "store", one, f'"{self.path}", which another process has replaced')
 
-    def dataset(self) -> Any:
+    def dataset(self) -> "Dataset":
         """Return the arrays, labelled; their values are read when they are used."""
         import xarray
 
         self._require_untouched()
-        options: dict[str, Any] = {
-            "consolidated": False,
-            "mask_and_scale": False,
-            "decode_times": False,
-        }
-        dataset = xarray.open_zarr(self.path, chunks=None, **options)
+        dataset = xarray.open_zarr(
+            self.path, chunks=None, consolidated=False, mask_and_scale=False, decode_times=False
+        )
         del dataset.attrs["sweep"], dataset.attrs["chunk_shape"]
         return dataset.drop_vars("done")
 
 
-def opened(path: Path, what: dict[str, Any]) -> Store:
+def opened(path: Path, what: dict[str, object]) -> Store:
     """Open the store of a sweep; where another process is replacing it just now, a moment later."""
     for _ in range(100):
         if is_sweep(path):
@@ -153,7 +153,7 @@ def opened(path: Path, what: dict[str, Any]) -> Store:
     return Store(path, what)
 
 
-def check_path(store: Any) -> Path:
+def check_path(store: str | os.PathLike[str]) -> Path:
     """Return the path of a store; refuse what cannot be written, or holds anything but a sweep."""
     named = isinstance(store, str | os.PathLike) and str(store) != ""
     require(named, "store", "the path of a directory", repr(store))
@@ -201,7 +201,7 @@ def prepare(
     path: Path,
     layout: Layout,
     shape: tuple[int, ...],
-    what: dict[str, Any],
+    what: dict[str, object],
     in_place_of: int | None,
 ) -> None:
     """Make the store of a sweep, beside its path first, so that what is there is whole.
@@ -246,7 +246,7 @@ def _writing(path: Path) -> Iterator[None]:
         raise OSError(error.errno, f"{error.strerror} ({advice})", str(path)) from error
 
 
-def _fill(path: Path, layout: Layout, shape: tuple[int, ...], what: dict[str, Any]) -> None:
+def _fill(path: Path, layout: Layout, shape: tuple[int, ...], what: dict[str, object]) -> None:
     """Write a store of which no chunk is done."""
     import zarr
 
@@ -283,7 +283,9 @@ def is_sweep(path: Path) -> bool:
         return False
 
 
-def _require_same(path: Path, stored: dict[str, Any], asked: dict[str, Any], of: str = "") -> None:
+def _require_same(
+    path: Path, stored: dict[str, object], asked: dict[str, object], of: str = ""
+) -> None:
     """Refuse the store of another sweep, naming the first difference."""
     for key in (*asked, *(stored.keys() - asked.keys())):
         there, here = stored.get(key), asked.get(key)

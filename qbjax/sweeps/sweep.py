@@ -1,16 +1,20 @@
 """The call: from a grid to a labelled dataset."""
 
+from __future__ import annotations
+
+import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
+from jaxtyping import PyTree
 
 from qbjax.common.checks import Status, require, require_choice
 from qbjax.model.star_battery import StarBattery
@@ -22,23 +26,29 @@ from qbjax.sweeps.observables import Observable, observable
 from qbjax.sweeps.run import Run, status_of
 from qbjax.sweeps.store import Memory, Store
 
+if TYPE_CHECKING:
+    from xarray import Dataset
+
+# An observable by its name, from `qbjax.grad_of`, or as a function.
+Asked = str | Observable | Callable[..., ArrayLike]
+
 # Bytes of results that are no matter without a store.
 _IN_MEMORY = 4e9
 
 
 def sweep(
     model: Callable[..., StarBattery],
-    grid: Mapping[str, Any],
-    observables: Any = ("energy", "ergotropy"),
+    grid: Mapping[str, ArrayLike | range],
+    observables: Asked | Sequence[Asked] = ("energy", "ergotropy"),
     *,
     combine: str = "product",
     method: str = "auto",
     ts: ArrayLike | None = None,
-    store: Any = None,
+    store: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     chunk_size: int | None = None,
     progress: bool = True,
-) -> Any:
+) -> Dataset:
     """Return observables over a grid of parameters, as an `xarray.Dataset`.
 
     What cannot be trusted is NaN, and `<name>_status` beside every observable says why. N is padded
@@ -139,7 +149,7 @@ def sweep(
     return dataset
 
 
-def summary(dataset: Any) -> str:
+def summary(dataset: Dataset) -> str:
     """Return how many values of a sweep are missing or ambiguous, where, and why.
 
     Parameters
@@ -148,7 +158,7 @@ def summary(dataset: Any) -> str:
         The dataset that `sweep` returned.
     """
     lines, reasons = [], {}
-    for name in dataset.data_vars:
+    for name in map(str, dataset.data_vars):
         if status_of(name) not in dataset:
             continue
         codes = dataset[status_of(name)]
@@ -156,7 +166,7 @@ def summary(dataset: Any) -> str:
             there = codes.values == status
             if status is Status.OK or not np.any(there):
                 continue
-            places = zip(codes.dims, np.nonzero(np.atleast_1d(there)), strict=False)
+            places = zip(map(str, codes.dims), np.nonzero(np.atleast_1d(there)), strict=False)
             spans = ", ".join(_span(dataset, dim, at) for dim, at in places)
             within = f", within {spans}" if spans else ""
             lines.append(f"{name}: {np.sum(there)} of {codes.size} {status.name}{within}")
@@ -164,13 +174,13 @@ def summary(dataset: Any) -> str:
     return "\n".join([*lines, *reasons.values()]) or "every value can be trusted"
 
 
-def _span(dataset: Any, dim: str, at: np.ndarray) -> str:
+def _span(dataset: Dataset, dim: str, at: np.ndarray) -> str:
     values = dataset[dim].values[at] if dim in dataset.coords else at
     low, high = np.min(values), np.max(values)
     return f"{dim} = {low:g}" if low == high else f"{dim} = {low:g} ... {high:g}"
 
 
-def _observables(observables: Any, grid: Grid) -> tuple[Observable, ...]:
+def _observables(observables: Asked | Sequence[Asked], grid: Grid) -> tuple[Observable, ...]:
     listed = observables if isinstance(observables, list | tuple) else (observables,)
     require(len(listed) > 0, "observables", "at least one", "none")
     chosen = tuple(observable(each) for each in listed)
@@ -202,7 +212,9 @@ def _in_memory(job: Job, chunk_size: int | None) -> tuple[Run, Memory]:
     return run, Memory(run.layout)
 
 
-def _in_store(job: Job, store: Any, overwrite: bool, chunk_size: int | None) -> tuple[Run, Store]:
+def _in_store(
+    job: Job, store: str | os.PathLike[str], overwrite: bool, chunk_size: int | None
+) -> tuple[Run, Store]:
     """Return the run, and the store, which process 0 makes; one that is there keeps its chunks."""
     what, made = job.description(), None
     with _together():
@@ -231,7 +243,7 @@ def _finish(run: Run, storage: Memory | Store, progress: bool) -> bool:
     before = 0 if processes > 1 else sum(map(run.points, np.flatnonzero(done).tolist()))
     total = before + sum(map(run.points, mine))
     what = f"sweep on {len(jax.devices())} x {jax.devices()[0].device_kind}"
-    options: dict[str, Any] = {"unit": " points", "disable": not progress}
+    options: dict[str, PyTree] = {"unit": " points", "disable": not progress}
     with _together(), tqdm(total=total, initial=before, desc=what, **options) as bar:
         for number in mine:
             storage.write(number, run.solve(number))

@@ -146,11 +146,11 @@ def test_pieces_and_the_lab_frame(t):
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
-        (lambda: qb.to_qutip(np.zeros((2, 3))), "`given`"),
-        (lambda: qb.to_qutip(np.zeros((3, 4, 3, 4))), "`given`"),
-        (lambda: qb.to_qutip(qb.StarBattery(N=2, F=jnp.array([0.1, 0.2]))), "`given`"),
-        (lambda: qb.from_qutip(qutip.basis(4, 0).dag()), "`given`"),
-        (lambda: qb.from_qutip(qutip.qeye([2, 2, 2])), "`given`"),
+        (lambda: qb.to_qutip(np.zeros((2, 3))), "`value`"),
+        (lambda: qb.to_qutip(np.zeros((3, 4, 3, 4))), "`value`"),
+        (lambda: qb.to_qutip(qb.StarBattery(N=2, F=jnp.array([0.1, 0.2]))), "`value`"),
+        (lambda: qb.from_qutip(qutip.basis(4, 0).dag()), "`qobj`"),
+        (lambda: qb.from_qutip(qutip.qeye([2, 2, 2])), "`qobj`"),
         (lambda: qb.from_qutip(qutip.qeye([3, 4])), "`charger`"),
         (lambda: qb.to_qutip(np.eye(4), N=4), "`N`"),
         (lambda: qb.from_qutip(qutip.qeye(4), N_max=2), "`N_max`"),
