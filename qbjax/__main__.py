@@ -22,6 +22,7 @@ import qbjax as qb
 from qbjax.charging.fit import BRANCHES
 from qbjax.charging.times import DEFINITIONS
 from qbjax.common.checks import ArgumentError, SolveError, Status, require
+from qbjax.common.printing import Printed
 from qbjax.evolution.evolve import METHODS as EVOLVE_METHODS
 from qbjax.model.chargers import charger_from_text
 from qbjax.model.parameters import PARAMETERS
@@ -31,7 +32,8 @@ from qbjax.steady.steady_state import METHODS as STEADY_METHODS
 from qbjax.sweeps.config import from_toml
 from qbjax.sweeps.sweep import summary
 
-Result = dict[str, Any]
+# What a verb returns: a solution, or values by name.
+Result = Printed | dict[str, Any]
 
 _MODEL_OPTIONS = {name: row.help for name, row in PARAMETERS.items() if name != "F"}
 _STEADY_OPTIONS = ("method", "time")
@@ -62,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("qbjax: interrupted", file=sys.stderr)
         return 130
     if options.json:
-        print(json.dumps(_plain(result)))
+        print(json.dumps(_plain(_fields(result) if isinstance(result, Printed) else result)))
     else:
         _show(result)
     return 0
@@ -197,7 +199,7 @@ def _model(options: argparse.Namespace) -> qb.StarBattery:
 
 def _steady_state(options: argparse.Namespace) -> Result:
     settings = _options_of(options, _STEADY_OPTIONS)
-    return _fields(qb.steady_state(_model(options), **settings), without=("rho", "battery"))
+    return qb.steady_state(_model(options), **settings)
 
 
 def _evolve(options: argparse.Namespace) -> Result:
@@ -210,22 +212,17 @@ def _evolve(options: argparse.Namespace) -> Result:
         samples = _SAMPLES if options.samples is None else options.samples
         require(samples >= 2, "samples", "at least 2", samples)
         times = np.linspace(0.0, options.t_end, samples)
-    return _fields(qb.evolve(_model(options), times, **_options_of(options, _EVOLVE_OPTIONS)))
+    return qb.evolve(_model(options), times, **_options_of(options, _EVOLVE_OPTIONS))
 
 
 def _charging_time(options: argparse.Namespace) -> Result:
     settings = _options_of(options, _TIME_OPTIONS)
-    return _fields(qb.charging_time(_model(options), options.definition, **settings))
+    return qb.charging_time(_model(options), options.definition, **settings)
 
 
 def _optimal_dephasing(options: argparse.Namespace) -> Result:
     settings = _options_of(options, _TIME_OPTIONS)
-    best = qb.optimal_dephasing(_model(options), options.definition, progress=True, **settings)
-    if options.json:
-        return _fields(best)
-    # For a reader, how the descent came down is its number of steps, and the scan too long.
-    steps = {} if best.history is None else {"steps": int(np.isfinite(best.history).sum()) - 1}
-    return _fields(best, without=("history", "scan_gamma_C", "scan_tau")) | steps
+    return qb.optimal_dephasing(_model(options), options.definition, progress=True, **settings)
 
 
 def _sweep(options: argparse.Namespace) -> Result:
@@ -275,17 +272,19 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _fields(solution: object, without: tuple[str, ...] = ()) -> Result:
-    """Return the attributes of a solution that are there, its status in words.
+def _fields(solution: Printed) -> dict[str, Any]:
+    """Return the attributes of a solution that are there, without matrices, its status in words.
 
     A dict, such as the evidence of a charging time, adds its entries.
     """
-    fields: Result = {}
+    fields: dict[str, Any] = {}
     for name, value in vars(solution).items():
-        if value is not None and name not in without:
+        if value is not None and name not in ("rho", "battery", "model"):
             fields |= value if isinstance(value, dict) else {name: value}
     worst = Status(int(np.max(fields["status"])))
-    return fields | {"status": worst.name, "reason": worst.reason}
+    model = getattr(solution, "model", None)
+    described = {} if model is None else {"model": model.one_line}
+    return fields | {"status": worst.name, "reason": worst.reason} | described
 
 
 def _plain(value: Any) -> Any:
@@ -302,18 +301,26 @@ def _plain(value: Any) -> Any:
 
 
 def _show(result: Result) -> None:
-    """Print aligned lines of name and value; arrays of one length become a table below them."""
-    columns = {name: value for name, value in result.items() if np.ndim(value) == 1 and len(value)}
-    tables = {name: value for name, value in columns.items() if isinstance(value, jax.Array)}
+    """Print what a solution says of itself, or aligned lines of name and value."""
+    if isinstance(result, Printed):
+        print(result)
+        _show_table(result)
+        return
     width = max(len(name) for name in result)
     for name, value in result.items():
-        if name not in tables:
-            print(f"{name:<{width}}  {_text(value)}")
-    for size in dict.fromkeys(len(value) for value in tables.values()):
-        same = {name: value for name, value in tables.items() if len(value) == size}
-        print("\n" + "  ".join(f"{name:>14}" for name in same))
-        for row in zip(*map(np.asarray, same.values()), strict=True):
-            print("  ".join(f"{value:>14.8g}" for value in row))
+        print(f"{name:<{width}}  {_text(value)}")
+
+
+def _show_table(solution: Printed) -> None:
+    """Print the curves of a trajectory, or the populations of a state, below each other."""
+    names = ("ts", "energy", "ergotropy", "status", "populations")
+    arrays = {name: np.asarray(getattr(solution, name, 0.0)) for name in names}
+    columns = {name: value for name, value in arrays.items() if value.ndim == 1}
+    if not columns:
+        return
+    print("\n" + "  ".join(f"{name:>14}" for name in columns))
+    for row in zip(*columns.values(), strict=True):
+        print("  ".join(f"{value:>14.8g}" for value in row))
 
 
 def _text(value: object) -> str:

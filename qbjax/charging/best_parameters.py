@@ -95,7 +95,10 @@ class Optimum(Printed):
     def _lines(self) -> list[Line]:
         sides = {-1: "on its lower bound", 0: "", 1: "on its upper bound"}
         plain = [name for name, value in self.parameters.items() if not is_pulse(value)]
-        lines: list[Line] = [("value", self.value, "of the figure of merit")]
+        lines: list[Line] = [
+            ("model", self.model.one_line, ""),
+            ("value", self.value, "of the figure of merit"),
+        ]
         for name in plain:
             side = self.at_bound[name]
             remark = sides[int(side)] if is_concrete(side) and jnp.ndim(side) == 0 else ""

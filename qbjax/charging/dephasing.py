@@ -7,6 +7,7 @@ import functools
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.tree_util import Partial
 from jax.typing import ArrayLike
@@ -14,7 +15,7 @@ from jaxtyping import PyTree
 
 from qbjax.charging.definition import Definition, Problem, problem
 from qbjax.charging.times import chosen_definition
-from qbjax.common.checks import Status, as_count, number_where, raise_unless_ok, refuse
+from qbjax.common.checks import Status, as_count, is_concrete, number_where, raise_unless_ok, refuse
 from qbjax.common.minimise import minimise
 from qbjax.common.printing import Line, Printed, status_text
 from qbjax.exact import rates
@@ -48,6 +49,8 @@ class OptimalDephasing(Printed):
         closed form.
     definition, method
         The definition of the time; "closed form" or "descent".
+    model
+        The model; its own gamma_C plays no role.
 
     Examples
     --------
@@ -68,14 +71,20 @@ class OptimalDephasing(Printed):
     scan_tau: jax.Array | None
     definition: str = eqx.field(static=True)
     method: str = eqx.field(static=True)
+    model: StarBattery
 
     def _lines(self) -> list[Line]:
+        steps = None
+        if self.history is not None and is_concrete(self.history):
+            steps = np.isfinite(self.history).sum(-1) - 1
         return [
+            ("model", self.model.one_line, ""),
             ("gamma_C", self.gamma_C, "in the unit of g"),
             ("tau", self.tau, f'in its inverse, by "{self.definition}"'),
             ("status", status_text(self.status), ""),
             ("converged", self.converged, ""),
             ("method", self.method, ""),
+            ("steps", steps, "of the descent"),
             ("scan_gamma_C", self.scan_gamma_C, ""),
             ("scan_tau", self.scan_tau, ""),
         ]
@@ -175,6 +184,7 @@ def _closed_form(model: StarBattery, definition: Definition) -> OptimalDephasing
             scan_tau=None,
             definition=definition.name,
             method="closed form",
+            model=one,
         )
         return refuse(definition.out_of_range() | out_of_range(one), result)
 
@@ -231,6 +241,7 @@ def _optimal(
         scan_tau=jnp.where(scan.broken, jnp.nan, jnp.exp(scan.log_taus)),
         definition=definition.name,
         method="descent",
+        model=model,
     )
     return refuse(definition.out_of_range() | out_of_range(model), result)
 

@@ -66,6 +66,8 @@ class ChargingTime(Printed):
         omega, the frequency of the slowest mode.
     definition
         The name of the definition.
+    model
+        The model.
 
     Examples
     --------
@@ -80,9 +82,11 @@ class ChargingTime(Printed):
     status: jax.Array
     evidence: dict[str, jax.Array]
     definition: str = eqx.field(static=True)
+    model: StarBattery
 
     def _lines(self) -> list[Line]:
         return [
+            ("model", self.model.one_line, ""),
             ("tau", self.tau, f'in the inverse unit of g, by "{self.definition}"'),
             ("log_tau", self.log_tau, ""),
             ("status", status_text(self.status), ""),
@@ -209,5 +213,5 @@ def _solve(model: StarBattery, definition: Definition) -> ChargingTime:
         exists = rates.existence(model)
         status = jnp.where(exists == Status.OK, status, exists)
         log_tau = number_where(exists == Status.OK, log_tau)
-    result = ChargingTime(jnp.exp(log_tau), log_tau, status, evidence, definition.name)
+    result = ChargingTime(jnp.exp(log_tau), log_tau, status, evidence, definition.name, model)
     return refuse(definition.out_of_range() | out_of_range(model), result)

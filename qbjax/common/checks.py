@@ -22,6 +22,7 @@ class HasStatus(Protocol):
     """A result, for one model or for a batch."""
 
     status: jax.Array
+    model: PyTree
 
 
 Result = TypeVar("Result", bound=HasStatus)
@@ -88,6 +89,12 @@ class Status(enum.IntEnum):
     def reason(self) -> str:
         """Say in one sentence what the status means."""
         return _REASONS[self]
+
+    def explained(self, advice: str) -> str:
+        """Return the reason, with the advice where the answer is `NOT_CONVERGED`."""
+        return (
+            f"{self.reason}; {advice}" if advice and self is Status.NOT_CONVERGED else self.reason
+        )
 
 
 _REASONS = {
@@ -247,7 +254,9 @@ def refuse(refused: Condition, result: Result) -> Result:
     if refused is False:
         return result
     status = jnp.where(refused, Status.OUT_OF_RANGE, result.status)
-    return eqx.tree_at(lambda x: x.status, blank(refused, result), status)
+    # The model stays as it was asked for.
+    stays = status, result.model
+    return eqx.tree_at(lambda x: (x.status, x.model), blank(refused, result), stays)
 
 
 def require_choice(value: str, name: str, choices: tuple[str, ...]) -> None:
@@ -265,4 +274,4 @@ def raise_unless_ok(status: jax.Array, advice: str = "") -> None:
     if is_concrete(status):
         worst = Status(int(np.max(np.asarray(status))))
         if worst is not Status.OK:
-            raise SolveError(worst.reason + advice * (worst is Status.NOT_CONVERGED))
+            raise SolveError(worst.explained(advice))

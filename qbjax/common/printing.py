@@ -69,13 +69,16 @@ def text_of(value: PyTree) -> str:
     return f"array {size} from {finite.min():.6g} to {finite.max():.6g}{missing}"
 
 
-def status_text(status: jax.Array) -> str:
-    """Return the name of a status with its reason, or how often each one is there."""
+def status_text(status: jax.Array, advice: str = "") -> str:
+    """Return the name of a status with its reason, or how often each one is there.
+
+    `advice` says what to do where the answer is `NOT_CONVERGED`.
+    """
     if not is_concrete(status):
         return text_of(status)
     values, counts = np.unique(np.asarray(status), return_counts=True)
     if len(values) == 1:
         one = Status(int(values[0]))
-        return one.name if one is Status.OK else f"{one.name}: {one.reason}"
+        return one.name if one is Status.OK else f"{one.name}: {one.explained(advice)}"
     each = zip(values, counts, strict=True)
     return ", ".join(f"{Status(int(value)).name} {count} times" for value, count in each)

@@ -31,7 +31,7 @@ from qbjax.evolution.exact import Exact
 from qbjax.evolution.method import Method, Options
 from qbjax.evolution.observe import Observe
 from qbjax.evolution.propagator import Propagator
-from qbjax.evolution.result import OBSERVABLES, Trajectory
+from qbjax.evolution.result import ADVICE, OBSERVABLES, Trajectory
 from qbjax.exact.applies import without_idle_drive
 from qbjax.model.batching import map_batch
 from qbjax.model.method import choose as choose_from
@@ -227,16 +227,7 @@ def _warn(result: Trajectory) -> None:
         return
     for status in np.unique(np.asarray(result.status)):
         if status != Status.OK:
-            advice = _ADVICE.get(Status(status), "")
-            warnings.warn(f"qbjax.evolve: {Status(status).reason}{advice}", stacklevel=3)
-
-
-_ADVICE = {
-    Status.NOT_CONVERGED: (
-        "; see error_estimate. Raise max_steps where numbers are NaN, else lower rtol or max_step, "
-        "raise tolerance, or choose another method"
-    ),
-}
+            warnings.warn(f"qbjax.evolve: {Status(status).explained(ADVICE)}", stacklevel=3)
 
 
 def _checked_times(ts: ArrayLike) -> tuple[jax.Array, PyTree]:

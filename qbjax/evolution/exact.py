@@ -38,6 +38,7 @@ class Exact(ExactMethod, Method):
             status=jnp.where(lost, Status.SPLITTINGS_LOST, Status.OK),
             method=self.name,
             why=options.why,
+            model=model,
         )
 
 

@@ -86,6 +86,7 @@ def _judged(problem: Problem, ts: jax.Array, run: Run, options: Options) -> Traj
         status=status,
         method=options.method.name,
         why=options.why,
+        model=model,
     )
 
 

@@ -5,9 +5,17 @@ import jax
 from jaxtyping import PyTree
 
 from qbjax.common.printing import Line, Printed, status_text
+from qbjax.model.star_battery import StarBattery
 
 # What may be saved of a state, by name.
 OBSERVABLES = ("energy", "ergotropy", "power", "populations", "battery", "rho")
+
+
+# What to do where the curve cannot be trusted.
+ADVICE = (
+    "see error_estimate. Raise max_steps where numbers are NaN, else lower rtol or max_step, raise "
+    "tolerance, or choose another method"
+)
 
 
 class Trajectory(Printed):
@@ -54,6 +62,8 @@ class Trajectory(Printed):
         is tracing.
     method, why
         The method that was used and the reason for the choice.
+    model
+        The model.
 
     Examples
     --------
@@ -80,11 +90,13 @@ class Trajectory(Printed):
     status: jax.Array
     method: str = eqx.field(static=True)
     why: str = eqx.field(static=True)
+    model: StarBattery
 
     def _lines(self) -> list[Line]:
         energy = "in the unit of omega_B"
         observables = [(name, value, "(observable)") for name, value in self.observables.items()]
         return [
+            ("model", self.model.one_line, ""),
             ("ts", self.ts, "in the inverse unit of g"),
             ("energy", self.energy, energy),
             ("ergotropy", self.ergotropy, energy),
@@ -93,7 +105,7 @@ class Trajectory(Printed):
             ("battery", self.battery, ""),
             ("rho", self.rho, ""),
             *observables,
-            ("status", status_text(self.status), ""),
+            ("status", status_text(self.status, ADVICE), ""),
             ("method", self.method, f"({self.why})"),
             ("error_estimate", self.error_estimate, "of the energy"),
             ("trace_drift", self.trace_drift, ""),

@@ -12,9 +12,10 @@ from jax.typing import ArrayLike
 from jaxtyping import PyTree
 
 from qbjax.common.checks import array_module, as_real, require, require_known
+from qbjax.common.printing import Line, Printed
 
 
-class Pulse(eqx.Module):
+class Pulse(Printed):
     """A real parameter given as a function of time, with parameters of its own.
 
     Before it integrates, `qbjax.evolve` looks at a pulse at 65536 times, evenly spaced up to the
@@ -88,6 +89,13 @@ class Pulse(eqx.Module):
         """Return the value at a time."""
         return jnp.asarray(self.function(t, *self.parameters))
 
+    def _lines(self) -> list[Line]:
+        name = getattr(self.function, "__qualname__", type(self.function).__name__)
+        numbers = [
+            (f"parameter {i}", x, "") for i, x in enumerate(jax.tree.leaves(self.parameters))
+        ]
+        return [("function", name, "of time"), *numbers, ("stops", self.stops, "")]
+
     def numbers(self) -> list[jax.Array]:
         """Return its parameters, and the other numbers that stand in its function, in rows."""
         traced = jax.make_jaxpr(self.function)(jnp.zeros(()), *self.parameters)
@@ -95,7 +103,7 @@ class Pulse(eqx.Module):
         return [jnp.ravel(x).astype(float) for x in numbers if jnp.isrealobj(x)]
 
 
-class PiecewiseConstant(eqx.Module):
+class PiecewiseConstant(Printed):
     """A real parameter that takes one constant value after the other.
 
     Parameters
@@ -132,6 +140,9 @@ class PiecewiseConstant(eqx.Module):
         require_known(jnp.diff(self.times) > 0, "times", "increasing", times)
         require_known(jnp.isfinite(self.times), "times", "finite", times)
         require_known(jnp.isfinite(self.values), "values", "finite", values)
+
+    def _lines(self) -> list[Line]:
+        return [("times", self.times, ""), ("values", self.values, "")]
 
     @property
     def stops(self) -> jax.Array:

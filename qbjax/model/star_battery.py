@@ -20,7 +20,7 @@ from qbjax.common.checks import (
     require_choice,
     require_known,
 )
-from qbjax.common.printing import Line, Printed
+from qbjax.common.printing import Line, Printed, text_of
 from qbjax.common.types import Array
 from qbjax.model.chargers import Charger, qubit
 from qbjax.model.own_terms import (
@@ -202,12 +202,23 @@ class StarBattery(Printed):
         lines: list[Line] = [("N", self.N, f"qubits, in {self.levels} levels")]
         for name, row in PARAMETERS.items():
             value = getattr(self, name)
-            text = f"a {type(value).__name__} of time" if is_pulse(value) else value
+            text = _time_dependence(value) if is_pulse(value) else value
             lines.append((name, text, "" if row.units == "1" else f"({row.units})"))
         for name in ("hamiltonian", "jumps"):
             terms = getattr(self, name)
             lines.append((name, f"{len(terms)} of your own" if terms else None, ""))
         return lines
+
+    @property
+    def one_line(self) -> str:
+        """The model in one line, with what it has beyond its defaults."""
+        charger = "" if self.charger == qubit() else f", {self.charger.name} charger"
+        frame = "" if self.frame == "rotating" else f", {self.frame} frame"
+        names = [name for name in PARAMETERS if getattr(self, name) is not None]
+        values = [f"{name} = {_span(getattr(self, name))}" for name in names]
+        own = len(self.hamiltonian) + len(self.jumps)
+        terms = f", {own} terms of your own" if own else ""
+        return f"N = {_span(self.N)}, {', '.join(values)}{charger}{frame}{terms}"
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
@@ -246,6 +257,20 @@ class StarBattery(Printed):
     def depends_on_time(self) -> bool:
         """Whether the equation of motion does: a pulse, or the drive in the lab frame."""
         return self.frame == "lab" or bool(pulses_of(self))
+
+
+def _time_dependence(value: Value) -> str:
+    return f"a {type(value).__name__} of time"
+
+
+def _span(value: Value) -> str:
+    """Return a value in a word or two, or from where to where those of a batch lie."""
+    if is_pulse(value):
+        return _time_dependence(value)
+    if not is_concrete(value) or value.ndim == 0:
+        return text_of(value)
+    ends = [text_of(end) for end in (jnp.min(value), jnp.max(value))]
+    return " ... ".join(dict.fromkeys(ends))
 
 
 def out_of_range(model: StarBattery) -> jax.Array:

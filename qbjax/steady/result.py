@@ -9,6 +9,12 @@ from qbjax.common.printing import Line, Printed, status_text
 from qbjax.model.star_battery import StarBattery
 from qbjax.states.ergotropy import passive_excitations
 
+# What to do where the state cannot be trusted.
+ADVICE = (
+    "see error_estimate with throw=False. Raise tolerance, choose another method, or ask for the "
+    "state at a stated time"
+)
+
 
 class SteadyState(Printed):
     """The state that charging settles in, its figures of merit, and the evidence.
@@ -55,6 +61,8 @@ class SteadyState(Printed):
         would lead further up. `OUT_OF_RANGE`: the host would have refused what JAX is tracing.
     method, why
         The method that was used and the reason for the choice.
+    model
+        The model.
 
     Examples
     --------
@@ -81,13 +89,15 @@ class SteadyState(Printed):
     status: jax.Array
     method: str = eqx.field(static=True)
     why: str = eqx.field(static=True)
+    model: StarBattery
 
     def _lines(self) -> list[Line]:
         return [
+            ("model", self.model.one_line, ""),
             ("energy", self.energy, "in the unit of omega_B"),
             ("ergotropy", self.ergotropy, "in the unit of omega_B"),
             ("ratio", self.ratio, "of ergotropy to energy"),
-            ("status", status_text(self.status), ""),
+            ("status", status_text(self.status, ADVICE), ""),
             ("method", self.method, f"({self.why})"),
             ("nullity", self.nullity, "of the Liouvillian (0: not known)"),
             ("relaxation_time", self.relaxation_time, "in the inverse unit of g"),
@@ -155,4 +165,5 @@ def completed(model: StarBattery, solution: Solution, method: str, why: str) -> 
         status=solution.status,
         method=method,
         why=why,
+        model=model,
     )

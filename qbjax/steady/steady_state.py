@@ -34,16 +34,11 @@ from qbjax.steady.exact import Exact
 from qbjax.steady.general import judged
 from qbjax.steady.iterative import Iterative
 from qbjax.steady.method import Method
-from qbjax.steady.result import SteadyState, completed
+from qbjax.steady.result import ADVICE, SteadyState, completed
 
 # In the order in which "auto" asks them.
 _METHODS: dict[str, Method] = {each.name: each for each in (Exact(), Direct(), Iterative())}
 METHODS = tuple(_METHODS)
-
-_ADVICE = (
-    "; see error_estimate with throw=False. Raise tolerance, choose another method, or ask for the "
-    "state at a stated time"
-)
 
 
 def steady_state(
@@ -124,7 +119,7 @@ def steady_state(
     else:
         result = _settled(model, rho0, method, tolerance, refused)
     if throw:
-        raise_unless_ok(result.status, _ADVICE)
+        raise_unless_ok(result.status, ADVICE)
     return result
 
 

@@ -17,8 +17,14 @@ def ergotropy(model):
     return qb.steady_state(model).ergotropy
 
 
+def ramp(t, rate):
+    return rate * t
+
+
 RESULTS = {
     "model": lambda: MODEL,
+    "pulse": lambda: qb.Pulse(ramp, 0.5, stops=[1.0, 2.0]),
+    "pieces": lambda: qb.PiecewiseConstant([1.0, 2.0], [0.5, 0.25, 0.125]),
     "steady state": lambda: qb.steady_state(MODEL),
     "trajectory": lambda: qb.evolve(MODEL, [0.0, 2.0], observables={"one": jnp.trace}),
     "charging time": lambda: qb.charging_time(MODEL, "decay_rate"),
@@ -38,7 +44,7 @@ def test_the_page_of_a_notebook_says_the_same(name):
     text, page = str(result), result._repr_html_()
     words = [each for row in text.splitlines()[1:] for each in row.split()]
     plain = re.sub(r"<[^>]+>", " ", page)
-    assert len(words) > 8
+    assert len(words) > 7
     assert all(each in plain or "&" in plain for each in words)
 
 
@@ -59,6 +65,24 @@ def test_what_cannot_be_trusted_says_why():
     assert line("status", str(still)).startswith(
         "NO_DEPHASING: Argument `gamma_C` must be positive"
     )
+
+
+def test_a_result_says_of_which_model_it_is():
+    drive = qb.Pulse(ramp, 0.5)
+    model = qb.StarBattery(N=2, F=drive, kappa=0.1, charger=qb.cavity(4), frame="lab")
+    said = "N = 2, F = a Pulse of time, g = 1, gamma_C = 1, omega_B = 1, kappa = 0.1"
+    curve = qb.evolve(model, [0.5])
+    assert line("model", str(curve)) == f"{said}, cavity charger, lab frame"
+    for name in ("steady state", "charging time", "best dephasing", "optimum"):
+        assert line("model", str(RESULTS[name]())).startswith("N = 2, F = ")
+
+
+def test_what_has_not_converged_says_what_to_do():
+    leaky = qb.StarBattery(N=2, F=0.5, kappa=1e-3)
+    state = qb.steady_state(leaky, tolerance=1e-13, method="iterative", throw=False)
+    assert line("status", str(state)).endswith("ask for the state at a stated time")
+    with pytest.raises(qb.SolveError, match="ask for the state at a stated time"):
+        qb.steady_state(leaky, tolerance=1e-13, method="iterative")
 
 
 def test_a_batch_is_short():
