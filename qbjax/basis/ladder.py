@@ -43,11 +43,6 @@ def reverse(array: jax.Array, N: ArrayLike, axis: int = 0) -> jax.Array:
     return jnp.where(live, jnp.take(array, jnp.clip(N - n, 0, levels - 1), axis=axis), 0.0)
 
 
-def dicke_state(n: int, N: int) -> jax.Array:
-    """Return the Dicke state |n> of N qubits as a ket, shape (N + 1,)."""
-    return jnp.zeros(N + 1).at[n].set(1.0)
-
-
 def spin_coherent_state(theta: ArrayLike, phi: ArrayLike, N: int) -> jax.Array:
     r"""Return the spin-coherent state e^{xi J_+}|0> / norm with xi = tan(theta/2) e^{i phi}.
 
