@@ -16,6 +16,7 @@ A stored state is thus an array (parts, blocks, levels, levels), with the parts 
 imaginary) and the blocks (a, b), a <= b, row by row.
 """
 
+import functools
 import itertools
 from collections.abc import Callable
 
@@ -224,8 +225,13 @@ def generator(model: StarBattery, t: ArrayLike = 0.0) -> Generator:
 def structure(model: StarBattery) -> Generator:
     """Return the generator of a model, or of each of a batch, without its numbers."""
     axes = len(model.batch_shape)
+    leaves, tree = jax.tree.flatten(model)
+    return _structure(tree, tuple((leaf.shape[axes:], str(leaf.dtype)) for leaf in leaves))
 
-    def of_one(leaf: jax.Array) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(leaf.shape[axes:], leaf.dtype)
 
-    return eqx.filter_eval_shape(generator, jax.tree.map(of_one, model))
+@functools.lru_cache(maxsize=256)
+def _structure(
+    tree: jax.tree_util.PyTreeDef, leaves: tuple[tuple[tuple[int, ...], str], ...]
+) -> Generator:
+    model = tree.unflatten([jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in leaves])
+    return eqx.filter_eval_shape(generator, model)

@@ -51,12 +51,12 @@ class Refined(eqx.Module):
         sides = _sum(self.sides, (..., None, None), _moved(rho, self.side_shifts))
         # The conjugate of the transpose, of real and imaginary part.
         flipped = [part.transpose(0, 3, 4, 1, 2) for part in sides]
-        signs = jnp.array([1.0, -1.0])[:, None, None, None, None]
+        signs = jnp.array([1.0, -1.0])[: len(flipped[0]), None, None, None, None]
         total = _add(sides, (signs * flipped[0], signs * flipped[1]))
         if self.both_shifts:
             total = _add(total, _sum(self.both, (...,), _moved(rho, self.both_shifts)))
-        re, im = total[0] + total[1]
-        return re + 1j * im if jnp.iscomplexobj(rho) else re
+        parts = total[0] + total[1]
+        return parts[0] + 1j * parts[1] if jnp.iscomplexobj(rho) else parts[0]
 
 
 def refined(model: StarBattery) -> Refined:
@@ -90,12 +90,20 @@ def _stacked(weights: list[Double]) -> Double:
 
 
 def _moved(rho: jax.Array, shifts: tuple[tuple[int, ...], ...]) -> jax.Array:
-    """Return i^power rho, moved: real and imaginary part, shape (terms, 2, d_c, L, d_c, L)."""
+    """Return i^power rho, moved: the real part, and the imaginary one where rho has one.
+
+    Shape (terms, parts, d_c, L, d_c, L). A real rho meets even powers alone.
+    """
+    parts = [rho.real, rho.imag] if jnp.iscomplexobj(rho) else [rho]
     moved = []
     for *offsets, power in shifts:
-        inside = jax.lax.pad(rho, jnp.zeros((), rho.dtype), [(o, -o, 0) for o in offsets])
-        re, im = inside.real, inside.imag
-        moved.append(jnp.stack([(re, im), (-im, re), (-re, -im), (im, -re)][power % 4]))
+        inside = [
+            jax.lax.pad(part, jnp.zeros((), part.dtype), [(o, -o, 0) for o in offsets])
+            for part in parts
+        ]
+        if power % 2:
+            inside = [-inside[1], inside[0]]
+        moved.append(jnp.stack(inside) * (-1.0 if power % 4 >= 2 else 1.0))
     return jnp.stack(moved)
 
 

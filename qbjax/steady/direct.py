@@ -11,18 +11,16 @@ from qbjax.generator.lindblad import Generator, structure
 from qbjax.generator.residual import Refined, refined
 from qbjax.model.star_battery import StarBattery
 from qbjax.steady import nullspace
-from qbjax.steady.elimination import Tridiagonal, factor, from_blocks, to_blocks, tridiagonal
 from qbjax.steady.general import General, Outcome
 from qbjax.steady.stationary import (
     Stationary,
-    as_matrix,
-    from_matrix,
     lopsided,
     norm_bound,
     probe_state,
     relaxation_time,
     state_norm,
 )
+from qbjax.steady.systems import Blocks, Packed, System, packed_size
 
 
 class PseudoTime(NamedTuple):
@@ -32,25 +30,32 @@ class PseudoTime(NamedTuple):
     steps: int
 
 
-# Where the trace alone is conserved: a tiny shift blows up nothing but the norm of the state.
-ONE_STATE = PseudoTime(1e-15, 4)
+# Where the trace alone is conserved: a tiny shift blows up nothing but the norm of the state. Each
+# step gains the digits that elimination has, four at the least where it is of use.
+ONE_STATE = PseudoTime(1e-15, 10)
 # Where more is: the shift is large enough for rounding not to mix conserved quantities.
 SEVERAL_STATES = PseudoTime(1e-5, 60)
 # Tells what moves on after that.
 LATER = PseudoTime(1e-7, 30)
-# Steps of refinement: each gains the digits that elimination has, four at the least where it is of
-# use.
-_REFINEMENTS = 6
 # Corrections below so many times the machine epsilon are those of rounding.
 _ROUNDING = 500
+# Steps of pseudo-time that carry the derivative: each gains the factor shift / (slowest rate).
+_OF_DERIVATIVE = 2
+# Steps of inverse iteration at most, and the change of a relaxation time, over it, that is none.
+_ITERATIONS, _SETTLED = 12, 1e-3
 # Two starts have led to the same state where the two are no further apart.
 _SAME = 1e-6
 # "auto" solves directly where elimination takes at most so many operations: N = 18 for a qubit.
 _MOST_OPERATIONS = 1e7
+# Up to so many numbers one matrix of them is quicker than blocks.
+_LARGEST_PACKED = 800
+
+# A vector, two numbers of which one is the earlier, and how many steps there were.
+Loop = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
 
 
 class Direct(General):
-    """Elimination of blocks, one ladder level after the other; see `qbjax.steady.elimination`."""
+    """Elimination, by one matrix or by blocks; see `qbjax.steady.systems`."""
 
     name = "direct"
 
@@ -69,6 +74,10 @@ class Direct(General):
 
     def reason(self, model: StarBattery) -> str:
         """Say how it solves."""
+        known = structure(model)
+        size = packed_size(known, 1 if known.is_real else 2)
+        if size <= _LARGEST_PACKED:
+            return f"one matrix of {size} numbers, eliminated"
         return f"blocks of {self.block(model)} numbers, eliminated one by one"
 
     def block(self, model: StarBattery) -> int:
@@ -80,7 +89,7 @@ class Direct(General):
     ) -> Outcome:
         """Return the stationary state of one model; it is never ambiguous."""
         live = ladder.live_levels(model.N, model.levels)
-        nullity = nullspace.nullity(model)
+        nullity = None if self.is_unique else jnp.asarray(nullspace.nullity(model))
         stationary = direct(generator, refined(model), start, live, nullity)
         return Outcome(stationary, jnp.asarray(False), None)
 
@@ -90,9 +99,9 @@ def direct(
     exact: Refined,
     start: jax.Array,
     live: jax.Array,
-    nullity: jax.Array,
+    nullity: jax.Array | None,
 ) -> Stationary:
-    """Solve by elimination of blocks, for operators of reach one.
+    """Solve by elimination, for operators of reach one.
 
     Parameters
     ----------
@@ -105,118 +114,119 @@ def direct(
         The number of stationary states, 0 where it is not known, shape (). Where there is but one,
         the shift of pseudo-time is tiny, which only the norm of the state would mind; else it is
         large enough for rounding to leave conserved quantities alone. Where it is not known, there
-        is one if two starts lead to it.
+        is one if two starts lead to it. None: one, known when the program is made.
     """
-    matrix = tridiagonal(generator)
+    parts = len(start)
+    packed = packed_size(generator, parts) <= _LARGEST_PACKED
+    system = Packed(generator, parts) if packed else Blocks(generator)
     norm = jax.lax.stop_gradient(norm_bound(generator))
-    to_one, inverse = _relaxation(matrix, norm, ONE_STATE)
+    inverse, solve = system.inverse(ONE_STATE.shift * norm)
+    begin, probe = (system.vector(x) for x in (start, probe_state(generator, start, live)))
 
-    def blocks(stored: jax.Array) -> jax.Array:
-        return to_blocks(generator, as_matrix(generator, stored))
+    def alone(start: jax.Array) -> tuple[jax.Array, jax.Array]:
+        x, moved = _refined(system, exact, solve, start, ONE_STATE.steps)
+        return _with_derivative(system, inverse, x), moved
 
-    def alone(start: jax.Array) -> jax.Array:
-        # Complex, since rounding along the state itself, which a tiny shift blows up, has a phase.
-        x = to_one(start)
-        return x / _trace(generator, x)
-
-    one = alone(blocks(start))
-    other = jax.lax.stop_gradient(alone(blocks(lopsided(generator, live, start))))
-    same = jnp.linalg.norm(jax.lax.stop_gradient(one) - other) < _SAME
-    unique = (nullity == 1) | ((nullity == 0) & same)
-    probe = blocks(probe_state(generator, start, live))
-
-    def of_one(start: jax.Array, probe: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        time = _slowest_by(inverse, lambda y: y - _trace(generator, y) * one, probe)
-        # The value is refined, the derivative is that of pseudo-time.
-        x, error = _refined(generator, exact, inverse, jax.lax.stop_gradient(one))
-        x = jax.lax.stop_gradient(x - one) + one
+    def time_of_one(one: jax.Array, probe: jax.Array) -> jax.Array:
+        fixed = jax.lax.stop_gradient(one)
+        time = _slowest_by(solve, lambda y: y - system.trace(y) * fixed, probe)
         # A time that the shift cuts off was not found.
-        return x, jnp.where(time < 0.1 / (ONE_STATE.shift * norm), time, 0.0), error
+        return jnp.where(time < 0.1 / (ONE_STATE.shift * norm), time, 0.0)
 
     def of_several(start: jax.Array, probe: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        to_several, inverse = _relaxation(matrix, norm, SEVERAL_STATES)
-        x = to_several(start)
-        x = x / _trace(generator, x)
-        time = _slowest_by(inverse, lambda y: y - to_several(y), probe)
-        fixed = jax.lax.stop_gradient(x)
-        later = jax.lax.stop_gradient(_relaxation(matrix, norm, LATER)[0](fixed))
+        x = _relaxation(system, norm, SEVERAL_STATES)[0](start)
+        x = x / system.trace(x)
+        fixed, still = jax.lax.stop_gradient((x, system))
+        settle, solve = _relaxation(still, norm, SEVERAL_STATES)
+        time = _slowest_by(solve, lambda y: y - settle(y), probe)
+        later = _relaxation(still, norm, LATER)[0](fixed)
         return x, time, jnp.linalg.norm(later - fixed)
 
-    x, time, moved = jax.lax.cond(unique, of_one, of_several, blocks(start), probe)
-    stored = from_matrix(generator, from_blocks(generator, x), len(start))
+    if nullity is None:
+        unique = jnp.asarray(True)
+        x, moved = alone(begin)
+        time = time_of_one(x, probe)
+    else:
+        starts = begin, system.vector(lopsided(generator, live, start))
+        (one, other), moves = jax.lax.map(alone, jnp.stack(starts))
+        same = jnp.linalg.norm(jax.lax.stop_gradient(one - other)) < _SAME
+        unique = (nullity == 1) | ((nullity == 0) & same)
+        x, time, moved = jax.lax.cond(
+            unique,
+            lambda _, probe: (one, time_of_one(one, probe), moves[0]),
+            of_several,
+            begin,
+            probe,
+        )
+    stored = system.stored(x, parts)
     residual, time = state_norm(generator, generator(stored)), relaxation_time(time)
     known = unique & jnp.isfinite(time)
     error = jnp.where(known, moved, jnp.maximum(residual * time, moved))
     return Stationary(stored, residual, jnp.asarray(0), time, error)
 
 
-def _trace(generator: Generator, x: jax.Array) -> jax.Array:
-    """Return the trace of a matrix in blocks."""
-    return jnp.trace(from_blocks(generator, x))
-
-
-def _relaxation(
-    matrix: Tridiagonal, norm: jax.Array, pseudo: PseudoTime
-) -> tuple[LinearMap, LinearMap]:
-    """Return what steps of pseudo-time lead to, and (s - L)^-1, as maps of matrices in blocks."""
-    inverse = _shifted_inverse(matrix, pseudo.shift * norm)
+def _relaxation(system: System, norm: jax.Array, pseudo: PseudoTime) -> tuple[LinearMap, LinearMap]:
+    """Return what steps of pseudo-time lead to, and (s - L)^-1 without derivatives."""
+    inverse, solve = system.inverse(pseudo.shift * norm)
 
     def step(x: jax.Array, _: None) -> tuple[jax.Array, None]:
-        return x + inverse(matrix @ x), None
+        return x + inverse(system @ x), None
 
-    return lambda x: jax.lax.scan(step, x, length=pseudo.steps)[0], inverse
+    return lambda x: jax.lax.scan(step, x, length=pseudo.steps)[0], solve
 
 
 def _refined(
-    generator: Generator, exact: Refined, inverse: LinearMap, x: jax.Array
+    system: System, exact: Refined, solve: LinearMap, start: jax.Array, steps: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Return a state, in blocks, after iterative refinement, and the norm of the last correction.
+    """Return where steps of pseudo-time lead to, refined, and the norm of the last correction.
 
-    Infinite where corrections do not shrink and are no rounding: they tell nothing of the error.
+    The norm is infinite where corrections do not shrink and are no rounding: they tell nothing of
+    the error.
     """
-    shape = 2 * (generator.charger_levels, generator.levels)
+    fixed, exact, start = jax.lax.stop_gradient((system, exact, start))
+    eps = jnp.finfo(start.dtype).eps
 
-    def refine(x: jax.Array, _: None) -> tuple[jax.Array, jax.Array]:
-        rho = from_blocks(generator, x)
-        rho = (rho + rho.conj().T) / 2
-        rho = rho / jnp.trace(rho)
-        change = to_blocks(generator, exact(rho.reshape(shape)).reshape(rho.shape))
-        x = to_blocks(generator, rho)
-        change = inverse(change)
-        change = change - _trace(generator, change) * x
-        return x + change, jnp.linalg.norm(change)
+    def moves(state: Loop) -> jax.Array:
+        _, _, last, count = state
+        return (count < steps) & (last > eps)
 
-    x, changes = jax.lax.scan(refine, x, length=_REFINEMENTS)
-    before, last = changes[-2], changes[-1]
-    rounding = _ROUNDING * jnp.finfo(last.dtype).eps
-    return x, jnp.where((last < before / 2) | (last < rounding), last, jnp.inf)
+    def step(state: Loop) -> Loop:
+        x, _, last, count = state
+        after = x + solve(fixed.refined(exact, x))
+        after = fixed.hermitian(after / fixed.trace(after))
+        return after, last, jnp.linalg.norm(after - x), count + 1
+
+    begin = start, jnp.asarray(jnp.inf), jnp.asarray(jnp.inf), jnp.asarray(0)
+    x, before, last, _ = jax.lax.while_loop(moves, step, jax.lax.stop_gradient(begin))
+    moved = jnp.where((last < before / 2) | (last < _ROUNDING * eps), last, jnp.inf)
+    return x, moved
 
 
-def _slowest_by(inverse: LinearMap, decaying: LinearMap, probe: jax.Array) -> jax.Array:
+def _with_derivative(system: System, inverse: LinearMap, x: jax.Array) -> jax.Array:
+    """Return a stationary state with the derivative of steps of pseudo-time, which leave it."""
+
+    def step(x: jax.Array, _: None) -> tuple[jax.Array, None]:
+        slope = system @ x
+        x = x + inverse(slope - jax.lax.stop_gradient(slope))
+        return system.hermitian(x / system.trace(x)), None
+
+    return jax.lax.scan(step, x, length=_OF_DERIVATIVE)[0]
+
+
+def _slowest_by(solve: LinearMap, decaying: LinearMap, probe: jax.Array) -> jax.Array:
     """Return |Y| / |L Y| after inverse iteration from what decays of the probe."""
 
-    def iterate(y: jax.Array, _: None) -> tuple[jax.Array, jax.Array]:
-        solved = decaying(inverse(y))
+    def goes_on(state: Loop) -> jax.Array:
+        _, before, time, count = state
+        return (count < _ITERATIONS) & (jnp.abs(time - before) > _SETTLED * time)
+
+    def iterate(state: Loop) -> Loop:
+        y, _, before, count = state
+        solved = decaying(solve(y))
         size = jnp.linalg.norm(solved)
         time = size / jnp.maximum(jnp.linalg.norm(y), 1e-300)
-        return solved / jnp.maximum(size, 1e-300), time
+        return solved / jnp.maximum(size, 1e-300), before, time, count + 1
 
-    return jax.lax.stop_gradient(jax.lax.scan(iterate, decaying(probe), length=10)[1][-1])
-
-
-def _shifted_inverse(matrix: Tridiagonal, shift: jax.Array) -> LinearMap:
-    """Return (s - L)^-1 on vectors (L, m)."""
-    fixed = jax.lax.stop_gradient(matrix)
-    diagonal = shift * jnp.eye(fixed.diagonal.shape[1]) - fixed.diagonal
-    shifted = Tridiagonal(-fixed.lower, diagonal, -fixed.upper)
-    factors, transposed = factor(shifted), factor(shifted.transpose)
-
-    def inverse(b: jax.Array) -> jax.Array:
-        return jax.lax.custom_linear_solve(
-            lambda x: shift * x - matrix @ x,
-            b,
-            lambda _, b: factors.solve(b),
-            transpose_solve=lambda _, b: transposed.solve(b),
-        )
-
-    return inverse
+    first = jax.lax.stop_gradient(decaying(probe))
+    begin = first, jnp.asarray(jnp.inf), jnp.asarray(0.0), jnp.asarray(0)
+    return jax.lax.stop_gradient(jax.lax.while_loop(goes_on, iterate, begin)[2])

@@ -44,7 +44,7 @@ def solution(model: StarBattery, rho0: jax.Array | None) -> Solution:
         largest=largest * mask,
         smallest=smallest * mask,
         residual=residual(model, ground, excited) * mask,
-        nullity=nullspace.nullity_on_resonance(model),
+        nullity=jnp.asarray(nullspace.nullity_on_resonance(model)),
         log_relaxation_time=jnp.where(slowest.resolved, -slowest.log_rate, jnp.nan) * mask,
         status=status,
     )

@@ -1,14 +1,16 @@
 """What "direct" and "iterative" share: any generator, and the evidence for its stationary state."""
 
+import functools
 from abc import abstractmethod
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import PyTree
 
 from qbjax.common import linalg
-from qbjax.common.checks import Status
+from qbjax.common.checks import Status, is_concrete
 from qbjax.generator import stored_states
 from qbjax.generator.lindblad import Generator, generator
 from qbjax.generator.stored_states import CUT
@@ -20,6 +22,12 @@ from qbjax.steady.result import Solution
 from qbjax.steady.stationary import Stationary
 
 
+@functools.cache
+def _informed(kind: type["General"]) -> "General":
+    # One object of each: programs are looked up by it.
+    return kind(is_unique=True)
+
+
 class Outcome(NamedTuple):
     """A stationary state, whether the start may reach another one, and the iterations."""
 
@@ -29,9 +37,24 @@ class Outcome(NamedTuple):
 
 
 class General(Method):
-    """A method for any generator, from a stored state."""
+    """A method for any generator, from a stored state.
+
+    Attributes
+    ----------
+    is_unique
+        Whether there is one stationary state, as the numbers of the model say.
+    """
 
     needs_tolerance = True
+
+    def __init__(self, is_unique: bool = False):
+        """Take what is known of the model."""
+        self.is_unique = is_unique
+
+    def informed(self, model: StarBattery) -> "Method":
+        """Return the method that knows what the numbers of a model, or of a batch, tell."""
+        known = is_concrete(model) and bool(np.all(nullspace.nullity(jax.device_get(model)) == 1))
+        return _informed(type(self)) if known else self
 
     def start(self, model: StarBattery, rho0: object) -> tuple[jax.Array, PyTree]:
         """Return the start as a stored state."""
@@ -51,6 +74,7 @@ class General(Method):
         status = nullspace.existence(model)
         status = jnp.where((status == Status.OK) & ambiguous, Status.NOT_UNIQUE, status)
         told_apart = nullspace.promises_one(model) and iterations is not None
+        told_apart |= self.is_unique
         if model.charger == qubit() and not (told_apart or nullspace.has_own_terms(model)):
             # With several stationary states rates may be too slow for any solver but the exact one.
             fixed = jax.lax.stop_gradient((model, stored_states.restore(made, start)))

@@ -21,6 +21,10 @@ class Method(method.Method):
 
     needs_tolerance = False
 
+    def informed(self, model: StarBattery) -> "Method":
+        """Return the method that knows what the numbers of a model, or of a batch, tell."""
+        return self
+
     @abstractmethod
     def solve(self, model: StarBattery, start: PyTree, tolerance: jax.Array) -> Solution:
         """Return the steady state of one model that a start leads to."""

@@ -6,7 +6,8 @@ It is never told by counting small singular values: the slowest rates are as sma
 import jax
 import jax.numpy as jnp
 
-from qbjax.common.checks import Status
+from qbjax.common.checks import Status, array_module
+from qbjax.common.types import Array
 from qbjax.model.parameters import LOSSES, NOT_NEGATIVE
 from qbjax.model.star_battery import StarBattery
 
@@ -47,41 +48,43 @@ def existence(model: StarBattery) -> jax.Array:
     return jnp.where(jnp.any(jnp.stack(negative)), Status.NOT_CONVERGED, status)
 
 
-def nullity(model: StarBattery) -> jax.Array:
+def nullity(model: StarBattery) -> Array:
     """Return dim ker L where structure and values tell it, else 0.
 
     It is 1 with losses or a detuned or dephased battery that drive and coupling reach, and that of
     `nullity_on_resonance` where the values leave a qubit's dephasing alone. It is not known of a
     model that depends on time or has terms of the user's own.
     """
+    module = array_module(model)
     if has_own_terms(model) or model.depends_on_time:
-        return jnp.zeros((), int)
+        return module.zeros((), int)
     leaking = _present(model.kappa, model.Gamma_down, model.Gamma_up)
     detuned = _present(model.Delta_B)
     dephased = _present(model.Gamma_z)
     mixing = (dephased | (detuned & (model.gamma_C != 0))) & (model.F != 0)
     unique = (leaking | mixing) & (model.g != 0)
     known = ~(leaking | detuned | dephased) & (model.charger.levels == 2)
-    return jnp.where(unique, 1, jnp.where(known, nullity_on_resonance(model), 0))
+    return module.where(unique, 1, module.where(known, nullity_on_resonance(model), 0))
 
 
-def nullity_on_resonance(model: StarBattery) -> jax.Array:
+def nullity_on_resonance(model: StarBattery) -> Array:
     """Return the dimension of the commutant of H and |e><e| on battery resonance; 0 if not known.
 
     Without dephasing it is that of H alone, whose 2N + 2 levels are distinct where F g != 0.
     """
-    N = model.N
+    module, N = array_module(model), model.N
     without_drive = 2 * N + 2 - N % 2
-    without_coupling = (N + 1) ** 2 * jnp.where(model.F == 0, 2, 1)
-    dimension = jnp.where(model.F == 0, without_drive, N + 1)
-    dimension = jnp.where(model.g == 0, without_coupling, dimension)
-    undamped = jnp.where((model.F == 0) | (model.g == 0), 0, 2 * N + 2)
-    return jnp.where(model.gamma_C == 0, undamped, dimension)
+    without_coupling = (N + 1) ** 2 * module.where(model.F == 0, 2, 1)
+    dimension = module.where(model.F == 0, without_drive, N + 1)
+    dimension = module.where(model.g == 0, without_coupling, dimension)
+    undamped = module.where((model.F == 0) | (model.g == 0), 0, 2 * N + 2)
+    return module.where(model.gamma_C == 0, undamped, dimension)
 
 
-def _present(*rates: jax.Array | None) -> jax.Array:
+def _present(*rates: jax.Array | None) -> Array:
     """Tell whether one of the rates is there and not zero."""
-    is_present = jnp.asarray(False)
+    module = array_module(rates)
+    is_present = module.zeros((), bool)
     for rate in rates:
-        is_present = is_present | (jnp.asarray(False) if rate is None else rate != 0)
+        is_present = is_present | (rate != 0 if rate is not None else False)
     return is_present

@@ -142,6 +142,7 @@ def _settled(
 ) -> SteadyState:
     """Return the state that a model, or each of a batch, settles in."""
     chosen, why = choose(model, method)
+    chosen = chosen.informed(model)
     start, stray = chosen.start(model, rho0)
     if chosen.needs_tolerance:
         least = 100 * float(jnp.finfo(tolerance.dtype).eps)
