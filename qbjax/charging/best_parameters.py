@@ -14,13 +14,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import PyTree
 
 from qbjax.common.checks import (
@@ -37,6 +36,9 @@ from qbjax.common.printing import Line, Printed, status_text
 from qbjax.model.parameters import PARAMETERS
 from qbjax.model.pulses import PiecewiseConstant, Pulse, is_pulse
 from qbjax.model.star_battery import StarBattery, over_batch, require_model
+
+if TYPE_CHECKING:
+    import optax
 
 Objective = Callable[[StarBattery], Any]
 Bounds = tuple[PyTree, PyTree]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
+from typing import TYPE_CHECKING
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.tree_util import Partial
 from jax.typing import ArrayLike
 from jaxtyping import PyTree
@@ -22,6 +22,9 @@ from qbjax.exact import rates
 from qbjax.exact.applies import is_exact, without_idle_drive
 from qbjax.model.batching import map_batch
 from qbjax.model.star_battery import StarBattery, out_of_range, over_batch, require_model
+
+if TYPE_CHECKING:
+    import optax
 
 # Step in ln gamma_C of the differences that tell how an optimum moves.
 _STEP = 1e-3
@@ -289,6 +292,8 @@ def _log_tau(curve: Problem, log_gamma: jax.Array, warm: PyTree) -> tuple[jax.Ar
 @functools.cache
 def _default_optimizer(is_smooth: bool) -> optax.GradientTransformation:
     # Cached, because a fresh optimiser would be compiled afresh.
+    import optax
+
     if is_smooth:
         return optax.lbfgs(linesearch=None)
     # The minimum is a kink or a jump, where the slope tells nothing but the side: ever shorter

@@ -1,19 +1,23 @@
 """The one optimisation loop of the library: any optax optimiser, on the host and under tracing."""
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
 from jax.flatten_util import ravel_pytree
 from jax.typing import ArrayLike
 from jaxtyping import PyTree
 from tqdm import tqdm
 
 from qbjax.common.checks import as_count, as_number, is_concrete, require, require_known
+
+if TYPE_CHECKING:
+    import optax
 
 Loss = Callable[[Any, Any], tuple[jax.Array, PyTree]]
 
@@ -137,6 +141,9 @@ def minimise(
     >>> print(lowest.x, lowest.converged)
     [2. 2. 2.] True
     """
+    # Imported when it is used, which most of qbjax does without.
+    import optax
+
     max_steps = as_count(max_steps, "max_steps")
     relative = as_number(tolerance, "tolerance")
     # Where it is traced, the descent does not converge.
@@ -161,6 +168,8 @@ def minimise(
 @functools.cache
 def _default_optimizer() -> optax.GradientTransformation:
     # Cached, because a fresh optimiser would be compiled afresh.
+    import optax
+
     return optax.lbfgs()
 
 
@@ -242,6 +251,8 @@ def _can_descend(loss: Loss, point: _Point, tolerance: jax.Array) -> jax.Array:
 def _step(
     loss: Loss, optimizer: optax.GradientTransformation, state: _State, tolerance: jax.Array
 ) -> _State:
+    import optax
+
     old = state.now
     updates, optimizer_state = optax.with_extra_args_support(optimizer).update(
         old.gradient,

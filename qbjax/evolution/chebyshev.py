@@ -1,14 +1,21 @@
 """Evolution by a series of exp(h L), from group to group of the times."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from qbjax.evolution import faber_series
-from qbjax.evolution.general import ConstantInTime, Run, meter
+from qbjax.evolution.general import ConstantInTime, Run
 from qbjax.evolution.method import Options
 from qbjax.evolution.observe import Problem
 from qbjax.model.star_battery import StarBattery
+
+if TYPE_CHECKING:
+    from diffrax import AbstractProgressMeter
 
 
 class Chebyshev(ConstantInTime):
@@ -27,7 +34,7 @@ class Chebyshev(ConstantInTime):
         # tolerance.
         series = faber_series.Series(problem.generator(ts[0]), 0.1 * options.rtol / end)
         kind: faber_series.Kind = "checkpointed" if options.gradient == "reverse" else "lax"
-        observe, bar = options.observe, meter(options)
+        observe, bar = options.observe, _meter(options)
         # See `map_batch` on batched linear algebra.
         many = jax.lax.map if jax.default_backend() == "cpu" else lambda f, x: jax.vmap(f)(x)
 
@@ -47,14 +54,24 @@ class Chebyshev(ConstantInTime):
 
         def forward(carry: tuple[PyTree, PyTree], times: jax.Array) -> tuple[PyTree, PyTree]:
             progress, saved = group(carry[0], times)
-            meter_state = bar.step(carry[1], jax.lax.stop_gradient(times[-1] / end))
-            return (progress, meter_state), saved
+            if bar is None:
+                return (progress, None), saved
+            return (progress, bar.step(carry[1], jax.lax.stop_gradient(times[-1] / end))), saved
 
         none = jnp.zeros_like(ts[-1])
         first = faber_series.Progress(start, none, none, jnp.zeros((), int))
-        (last, meter_state), saved = jax.lax.scan(
-            forward, (first, bar.init()), faber_series.grouped(ts)
-        )
-        bar.close(meter_state)
+        begin = first, None if bar is None else bar.init()
+        (last, meter_state), saved = jax.lax.scan(forward, begin, faber_series.grouped(ts))
+        if bar is not None:
+            bar.close(meter_state)
         saved = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[: len(ts)], saved)
         return saved, last.state, jnp.broadcast_to(last.error, ts.shape), (last.steps, jnp.array(0))
+
+
+def _meter(options: Options) -> AbstractProgressMeter | None:
+    """Return a progress bar, or None."""
+    if not options.progress:
+        return None
+    from diffrax import TqdmProgressMeter
+
+    return TqdmProgressMeter()

@@ -2,7 +2,6 @@
 
 from abc import abstractmethod
 
-import diffrax
 import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
@@ -47,11 +46,6 @@ class ConstantInTime(General):
     def refuses(self, model: StarBattery) -> str | None:
         """Refuse what depends on time."""
         return "the equation of motion depends on time" if model.depends_on_time else None
-
-
-def meter(options: Options) -> diffrax.AbstractProgressMeter:
-    """Return a progress bar, or what stands for none."""
-    return diffrax.TqdmProgressMeter() if options.progress else diffrax.NoProgressMeter()
 
 
 def _judged(problem: Problem, ts: jax.Array, run: Run, options: Options) -> Trajectory:
