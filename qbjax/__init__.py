@@ -16,6 +16,7 @@ Figures of merit, on plain arrays: `energy`, `ergotropy`, `ergotropy_ratio`, `pa
 Trial states: `fit_bose_einstein`, `fit_coherent_mixture`.
 To QuTiP and back: `to_qutip`, `from_qutip`.
 Errors: `ArgumentError`, `SolveError`; a solve reports a `Status`.
+Compiled programs that outlive the process: `use_cache`.
 
 Importing qbjax switches JAX to double precision, which the physics needs: decay rates of 1e-9 are
 ordinary here. The environment variable QBJAX_ENABLE_X64=0, set before, keeps it as it is.
@@ -33,6 +34,7 @@ from qbjax._version import __version__ as __version__
 from qbjax.charging.best_parameters import Optimum, optimize
 from qbjax.charging.dephasing import OptimalDephasing, optimal_dephasing
 from qbjax.charging.times import ChargingTime, charging_time, decay_rate
+from qbjax.common.cache import use_cache
 from qbjax.common.checks import ArgumentError, SolveError, Status
 from qbjax.evolution.evolve import evolve
 from qbjax.evolution.result import Trajectory
@@ -106,4 +108,5 @@ __all__ = [
     "steady_state",
     "sweep",
     "to_qutip",
+    "use_cache",
 ]

@@ -52,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The arguments; None means those of the process.
     """
     try:
+        qb.use_cache()
         options = _parser().parse_args(_join_numbers(sys.argv[1:] if argv is None else argv))
         with warnings.catch_warnings():
             # What a solve warns of stands in the status that is shown.
