@@ -52,17 +52,19 @@ class Fit(Definition):
 
     def by_modes(self, curve: Modes, log_gamma: jax.Array) -> Measured:
         """Return the charging time, and how it compares with its rivals."""
-        values, log_rate = self._values(curve, log_gamma)
-        frequencies = curve.frequencies() * jnp.exp(-log_rate)
         if self.is_followed:
             first = jnp.minimum(_branch_start(curve), log_gamma)
             # On fewer samples it would be faster, and fast modes would alias onto the branch, so
             # that it seems to end.
-            path = self._branch(curve, jnp.linspace(first, log_gamma, local_fits.LADDER))
-            best, ended = jax.tree.map(lambda x: x[-1], (path.fit, path.ended))
+            ladder = jnp.linspace(first, log_gamma, local_fits.LADDER)
+            values, log_rates, minima = self._surveyed(curve, ladder[jnp.array([0, -1])])
+            start = local_fits.lowest(values[0], _at(minima, 0))
+            path = local_fits.follow(lambda x: self._values(curve, x), ladder, start, log_rates[0])
+            best, ended = _at((path.fit, path.ended), -1)
         else:
-            best, ended = local_fits.lowest(values, frequencies), jnp.asarray(False)
-        others = local_fits.rivals(values, frequencies, best)
+            values, log_rates, minima = self._surveyed(curve, log_gamma[None])
+            best, ended = local_fits.lowest(values[0], _at(minima, 0)), jnp.asarray(False)
+        log_rate, others = log_rates[-1], local_fits.rivals(_at(minima, -1), best)
         ambiguous = ended | (others.second_cost < 1.2 * best.cost)
         status = jnp.where(ambiguous, Status.AMBIGUOUS, Status.OK)
         status = jnp.where(best.converged, status, Status.NOT_CONVERGED)
@@ -118,10 +120,28 @@ class Fit(Definition):
         start, log_rate = self._lowest(curve, ladder[0])
         return local_fits.follow(lambda x: self._values(curve, x), ladder, start, log_rate)
 
+    def _surveyed(
+        self, curve: Modes, log_gammas: jax.Array
+    ) -> tuple[jax.Array, jax.Array, LocalFit]:
+        """Return the samples, ln r of their time unit, and the minima at dephasing rates."""
+
+        def at(log_gamma: jax.Array) -> tuple[jax.Array, jax.Array, LocalFit]:
+            values, log_rate = self._values(curve, log_gamma)
+            frequencies = curve.frequencies() * jnp.exp(-log_rate)
+            return values, log_rate, local_fits.survey(values, frequencies)
+
+        # One after the other, by one program.
+        return jax.lax.map(at, log_gammas)
+
     def _lowest(self, curve: Modes, log_gamma: jax.Array) -> tuple[LocalFit, jax.Array]:
         """Return the fit of least cost, and ln r of its time unit."""
-        values, log_rate = self._values(curve, log_gamma)
-        return local_fits.lowest(values, curve.frequencies() * jnp.exp(-log_rate)), log_rate
+        values, log_rates, minima = self._surveyed(curve, log_gamma[None])
+        return local_fits.lowest(values[0], _at(minima, 0)), log_rates[0]
+
+
+def _at(tree: PyTree, i: int) -> PyTree:
+    """Return an element along the first axes of a pytree."""
+    return jax.tree.map(lambda x: x[i], tree)
 
 
 def _branch_start(curve: Modes) -> jax.Array:

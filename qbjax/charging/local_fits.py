@@ -158,9 +158,8 @@ def survey(values: jax.Array, frequencies: jax.Array) -> LocalFit:
     return jax.vmap(lambda start: minimum(thinned, start, most_steps=30))(chosen)
 
 
-def lowest(values: jax.Array, frequencies: jax.Array) -> LocalFit:
-    """Return the minimum of least cost over the grid of starts of `survey`."""
-    minima = survey(values, frequencies)
+def lowest(values: jax.Array, minima: LocalFit) -> LocalFit:
+    """Return the minimum of least cost, of those that `survey` gives."""
     # The cost on all samples decides between minima that every eighth one cannot tell apart.
     costs = jax.vmap(lambda p: _derivatives(p, values)[0])(minima.p)
     best = jnp.argmin(jnp.where(minima.converged, costs, jnp.inf))
@@ -175,9 +174,8 @@ class Rivals(eqx.Module):
     second_cost: jax.Array
 
 
-def rivals(values: jax.Array, frequencies: jax.Array, chosen: LocalFit) -> Rivals:
-    """Compare a minimum with those that the grid of starts leads to."""
-    minima = survey(values, frequencies)
+def rivals(minima: LocalFit, chosen: LocalFit) -> Rivals:
+    """Compare a minimum with those that `survey` gives."""
     log_tau, omega = minima.p[:, 0], jnp.abs(minima.p[:, 1])
     order = jnp.arange(log_tau.size)
 

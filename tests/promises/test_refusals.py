@@ -103,7 +103,8 @@ GENERAL = {
     "Gamma_z": (0.1, NEGATIVE),
     "rate": (0.1, NEGATIVE),
     "coefficient": (0.2, NOT_FINITE),
-    "hamiltonian": (0.2, (0.3,)),
+    # Rounding is no more than 1e-12 of it.
+    "hamiltonian": (0.2, (0.3, 0.2 * (1 + 1e-10))),
     "times": ([1.0, 2.0], ([2.0, 1.0], [1.0, 1.0], [1.0, np.inf])),
     "values": ([0.5, 0.4, 0.3], ([0.5, np.nan, 0.3],)),
     "piecewise rate": ([0.1, 0.2], ([0.1, -0.2],)),
