@@ -116,7 +116,7 @@ def test_the_observable_of_contributing_is_one():
     (block,) = (match[2] for match in BLOCK.finditer(text) if match[1] == "python")
     namespace = {"qb": qbjax}
     exec(block, namespace)
-    assert namespace["found"].capacity.shape == (2, 1)
+    assert namespace["dataset"].capacity.shape == (2, 1)
 
 
 def test_version_of_the_picture_is_known():
