@@ -70,7 +70,7 @@ def steady_state(
         empty.
     method
         "auto" decides by the structure of the model and says so in `.why`: "exact" for dephasing
-        on battery resonance alone; else "direct", elimination of blocks, for small systems (N up
+        on battery resonance alone; else "direct", elimination, for small systems (N up
         to 18 for a qubit), and "iterative", preconditioned GMRES, for large ones.
     time
         Return the state at this time instead, by `qbjax.evolve` and its choice of method, with
