@@ -29,6 +29,7 @@ from qbjax.basis import ladder
 from qbjax.common import linalg
 from qbjax.common.checks import as_array, blank, refusal, require
 from qbjax.common.minimise import Minimum, minimise
+from qbjax.common.printing import Line, Printed
 from qbjax.states.density_matrix import as_battery
 
 # How far populations and states may be from what they must be.
@@ -37,7 +38,7 @@ _ATOL = 1e-6
 Fit = TypeVar("Fit")
 
 
-class BoseEinsteinFit(eqx.Module):
+class BoseEinsteinFit(Printed):
     """The least-squares fit of Eq. (10) to populations; shapes are those of a single fit.
 
     Attributes
@@ -71,8 +72,13 @@ class BoseEinsteinFit(eqx.Module):
     flat_direction: jax.Array
     converged: jax.Array
 
+    def _lines(self) -> list[Line]:
+        names = ("alpha", "beta", "mu", "zeta", "alpha_over_beta", "max_error", "converged")
+        levels = [("populations", self.populations, "of the ladder")]
+        return [(name, getattr(self, name), "") for name in names] + levels
 
-class CoherentMixtureFit(eqx.Module):
+
+class CoherentMixtureFit(Printed):
     """The mixture of Eqs. (11)-(13) closest to a state; shapes are those of a single fit.
 
     Attributes
@@ -104,6 +110,10 @@ class CoherentMixtureFit(eqx.Module):
     flat_direction: jax.Array
     start_fidelities: jax.Array
     converged: jax.Array
+
+    def _lines(self) -> list[Line]:
+        names = ("xi_1", "xi_2", "fidelity", "converged", "hessian_eigenvalues", "start_fidelities")
+        return [(name, getattr(self, name), "") for name in names]
 
 
 def bose_einstein_populations(

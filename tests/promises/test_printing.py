@@ -29,6 +29,8 @@ RESULTS = {
     "trajectory": lambda: qb.evolve(MODEL, [0.0, 2.0], observables={"one": jnp.trace}),
     "charging time": lambda: qb.charging_time(MODEL, "decay_rate"),
     "best dephasing": lambda: qb.optimal_dephasing(MODEL, "decay_rate"),
+    "trial populations": lambda: qb.fit_bose_einstein(np.array([0.4, 0.2, 0.4])),
+    "trial mixture": lambda: qb.fit_coherent_mixture(np.diag([0.5, 0.0, 0.5])),
     "optimum": lambda: qb.optimize(MODEL, ergotropy, {"F": (0.1, 2.0)}, max_steps=3),
 }
 

@@ -278,7 +278,23 @@ def test_every_start_and_the_curvature_are_reported(intermediate_fit):
     assert fit.fidelity == fit.start_fidelities.max()
     # The second minimum is there: one start would be a gamble.
     assert np.any(np.abs(fit.start_fidelities - 0.6925) < 1e-4)
-    assert np.all(fit.hessian_eigenvalues > 0.1)
+    rho, xi = steady_battery(0.5), np.array([fit.xi_1, fit.xi_2])
+
+    def infidelity(x):
+        moved = np.tan(x[::2] / 2) * np.exp(1j * x[1::2])
+        return 1 - numpy_fidelity(rho, numpy_mixture(*moved))
+
+    x = np.stack([2 * np.arctan(np.abs(xi)), np.angle(xi)], axis=-1).ravel()
+    step = 1e-2 * np.eye(4)
+    hessian = [
+        [
+            sum(i * j * infidelity(x + i * a + j * b) for i in (1, -1) for j in (1, -1)) / 4e-4
+            for a in step
+        ]
+        for b in step
+    ]
+    # The differences are off by the square of the step.
+    np.testing.assert_allclose(fit.hessian_eigenvalues, np.linalg.eigvalsh(hessian), rtol=1e-2)
 
 
 def test_a_turn_about_z_turns_the_parameters(mixture_fits):
