@@ -146,7 +146,7 @@ def test_gmres_keeps_what_it_has_where_a_cycle_makes_it_worse():
     """A preconditioner that is not linear, as rounding makes one, spoils the sum of its steps."""
     matrix, b = jnp.diag(jnp.arange(1.0, 7.0)), jnp.arange(1.0, 7.0)
     limits = {"target": 1e-8, "cycle": 3, "most_cycles": 5}
-    found = gmres(lambda x: matrix @ x, lambda x: 30 * x**3, b, **limits)
+    found = gmres(lambda x: matrix @ x, lambda x: x * jnp.abs(x), b, **limits)
     assert found.steps > 0
     assert found.residual <= np.linalg.norm(b)
     np.testing.assert_allclose(found.residual, np.linalg.norm(b - matrix @ found.x), rtol=1e-12)
