@@ -540,3 +540,11 @@ def test_auto_says_why():
     why = qb.evolve(qb.StarBattery(N=2, F=0.5, kappa=0.1), TS).why
     assert "`kappa` is given" in why
     assert sorted(each.name for each in runge_kutta.METHODS) == sorted(STEPPING)
+
+
+def test_the_rounding_of_the_propagator_grows_with_time():
+    """A product of t steps rounds t times; so late, the drift of the trace tells nothing of it."""
+    model = qb.StarBattery(N=1, F=0.5, kappa=0.1)
+    times = [1.0, 1e3, 1e6]
+    error = qb.evolve(model, times, method="propagator").error_estimate
+    np.testing.assert_allclose(error[1:] / error[:-1], 1e3, rtol=0.1)
