@@ -91,3 +91,10 @@ def test_maps_of_any_sign(low):
         assert mesh.get_clim() == ends
         ticks = made.axes[1].get_yticks()
         assert ticks.min() >= ends[0] or low != -1e4
+
+
+def test_a_tomogram_labels_the_ladder_from_its_middle():
+    with qb.plot.figure(8.6, 6.0) as (_, axes):
+        qb.plot.tomogram(axes[0, 0], np.eye(5) / 5, "populations")
+        labels = [label.get_text() for label in axes[0, 0].get_xticklabels()]
+    assert labels == ["$-2$", "$-1$", "$0$", "$1$", "$2$"]

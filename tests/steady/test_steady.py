@@ -249,3 +249,8 @@ def test_nullity_against_the_dense_null_space(case, delta):
     singular = [np.linalg.svd(L, compute_uv=False) for L in dense]
     np.testing.assert_array_equal(ours, [np.sum(s < 1e-9) for s in singular])
     assert all(np.min(s[s >= 1e-9]) > 1e-4 for s in singular)
+
+
+def test_one_of_a_batch_without_an_answer_is_an_error_on_the_host():
+    with pytest.raises(qb.SolveError, match="Argument `F` must be nonzero"):
+        qb.steady_state(qb.StarBattery(N=2, F=jnp.array([0.5, 0.0])))

@@ -369,3 +369,12 @@ def test_what_is_shown_while_it_runs(monkeypatch, terminal, progress):
         assert "2/2 [00:0" in shown
         assert "points/s" in shown
         assert "energy: 1 of 2 NO_DRIVE, within F = 0" in shown
+
+
+def test_a_program_of_one_method_does_not_serve_another():
+    """The relaxation times of the two methods are estimates of their own."""
+    model = functools.partial(qb.StarBattery, kappa=0.1)
+    for method in ("iterative", "direct"):
+        dataset = sweep(model, {"N": [6], "F": [0.5]}, "relaxation_time", method=method)
+        alone = qb.steady_state(model(N=6, F=0.5), method=method)
+        np.testing.assert_allclose(dataset.relaxation_time.item(), alone.relaxation_time, rtol=1e-6)
