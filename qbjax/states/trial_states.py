@@ -73,9 +73,8 @@ class BoseEinsteinFit(Printed):
     converged: jax.Array
 
     def _lines(self) -> list[Line]:
-        names = ("alpha", "beta", "mu", "zeta", "alpha_over_beta", "max_error", "converged")
-        levels = [("populations", self.populations, "of the ladder")]
-        return [(name, getattr(self, name), "") for name in names] + levels
+        names = ("alpha", "beta", "mu", "zeta", "max_error", "converged", "populations")
+        return [(name, getattr(self, name), "") for name in names]
 
 
 class CoherentMixtureFit(Printed):
@@ -390,8 +389,7 @@ def _minimise_all(loss: Callable, starts: jax.Array) -> Minimum:
 
 
 def _best_of(ends: Minimum) -> Minimum:
-    best = jnp.nanargmin(ends.value)
-    return jax.tree.map(lambda leaf: leaf[best], ends)
+    return jax.tree.map(lambda leaf: leaf[jnp.nanargmin(ends.value)], ends)
 
 
 def _curvature(cost: Callable, x: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -454,3 +454,7 @@ def test_refuses_other_arguments():
         qb.instantaneous_power(rho)
     with pytest.raises(ArgumentError, match=r"`rho` must be a state of trace 1"):
         qb.instantaneous_power(np.eye(6).reshape(2, 3, 2, 3))
+
+
+def test_the_ratio_of_energies_that_are_round_off_is_zero():
+    assert qb.ergotropy_ratio(jnp.diag(jnp.array([1.0, 0.0, 1e-17]))) == 0.0

@@ -149,3 +149,10 @@ def test_a_link_to_an_empty_directory_is_a_store(tmp_path):
     first = sweep(tmp_path / "link")
     assert store.is_sweep(tmp_path / "real")
     np.testing.assert_array_equal(sweep(tmp_path / "link").energy, first.energy)
+
+
+def test_times_of_several_calls_add_up(tmp_path):
+    path = tmp_path / "s.zarr"
+    first = sweep(path, chunk_size=1).attrs["wall_time"]
+    (path / "done" / "c" / "1").unlink()
+    assert sweep(path, chunk_size=1).attrs["wall_time"] > first
