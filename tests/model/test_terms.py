@@ -258,3 +258,9 @@ def test_a_field_of_ones_own_ends_at_the_level_N_of_a_padded_model():
     alone = qb.StarBattery(2, 0.5, kappa=0.1, hamiltonian=qb.Term(0.2, battery=spin[:3, :3]))
     found, expected = (qb.evolve(model, [1.0, 3.0]).energy for model in (padded, alone))
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10)
+
+
+def test_a_hamiltonian_is_hermitian_in_every_piece():
+    flash = qb.PiecewiseConstant([1.0, 2.0], [0.0, 0.5, 0.0])
+    with pytest.raises(qb.ArgumentError, match="Hermitian"):
+        qb.StarBattery(N=2, F=0.5, hamiltonian=qb.Term(flash, battery=qb.J_minus))

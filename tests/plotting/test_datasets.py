@@ -98,3 +98,17 @@ def test_a_tomogram_labels_the_ladder_from_its_middle():
         qb.plot.tomogram(axes[0, 0], np.eye(5) / 5, "populations")
         labels = [label.get_text() for label in axes[0, 0].get_xticklabels()]
     assert labels == ["$-2$", "$-1$", "$0$", "$1$", "$2$"]
+
+
+def test_axes_beyond_the_third_are_held_at_their_last_value(tmp_path, monkeypatch):
+    grid = {"N": [1, 2, 3, 4], "F": [0.2, 0.5, 1.0], "gamma_C": [0.5, 1.0], "g": [1.0, 3.0]}
+    titles = []
+
+    def read(drawn, *_, **__):
+        titles.extend(ax.get_title() for ax in drawn.axes)
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", read)
+    dataset = qb.sweep(qb.StarBattery, grid, "energy", progress=False)
+    qb.plot.draw_sweep(dataset, tmp_path / "x")
+    assert titles
+    assert all("$g$ = 3" in title for title in titles if title)
