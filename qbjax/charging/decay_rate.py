@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from qbjax.charging.definition import Definition, Measured, Modes, is_no_share, share
+from qbjax.charging.definition import ClosedOptimum, Definition, Measured, Modes, is_no_share, share
 from qbjax.common.checks import Status
 from qbjax.common.types import Condition
 from qbjax.exact import rates, sectors
@@ -33,12 +33,12 @@ class DecayRate(Definition):
         status = jnp.where(slowest.resolved, Status.OK, Status.SPLITTINGS_LOST)
         return -slowest.log_rate, status, {"omega": jnp.exp(slowest.log_omega)}
 
-    def has_closed_optimum(self, model: StarBattery) -> bool:
-        """Tell whether the charger is on resonance."""
-        return model.Delta_C is None
+    def closed_optimum(self, model: StarBattery) -> ClosedOptimum | None:
+        """Return the cusp, on charger resonance."""
+        return self._cusp if model.Delta_C is None else None
 
-    def closed_optimum(self, model: StarBattery) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Return the cusp gamma_C* = 4 omega_min, tau* = 1 / omega_min, in logarithms."""
+    def _cusp(self, model: StarBattery) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Return gamma_C* = 4 omega_min and tau* = 1 / omega_min in logarithms, and the status."""
         slowest = rates.energy_rate(model, sectors.diagonalise(model), self.min_weight)
         status = jnp.where(slowest.resolved, Status.OK, Status.SPLITTINGS_LOST)
         return jnp.log(4.0) + slowest.log_omega, -slowest.log_omega, status

@@ -5,6 +5,7 @@ solution applies, and by samples elsewhere; a definition takes it from either.
 """
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import ClassVar
 
 import equinox as eqx
@@ -25,6 +26,8 @@ from qbjax.model.star_battery import StarBattery
 Measured = tuple[jax.Array, jax.Array, dict[str, jax.Array]]
 # ln tau on each rung of a ladder, what a descent starts warm from there, and where a branch ended.
 Climb = tuple[jax.Array, PyTree, jax.Array]
+# ln gamma_C* and ln tau* of one model, and the status.
+ClosedOptimum = Callable[[StarBattery], tuple[jax.Array, jax.Array, jax.Array]]
 
 
 class Definition(eqx.Module):
@@ -34,8 +37,6 @@ class Definition(eqx.Module):
     ----------
     name
         What the argument `definition` calls it.
-    takes_samples
-        Whether it can do with samples of the curve.
     is_smooth
         Whether the minimum over gamma_C is a smooth one.
     needs_all_modes
@@ -43,7 +44,6 @@ class Definition(eqx.Module):
     """
 
     name: ClassVar[str]
-    takes_samples: ClassVar[bool] = False
     is_smooth: ClassVar[bool] = False
     needs_all_modes: ClassVar[bool] = False
 
@@ -58,17 +58,12 @@ class Definition(eqx.Module):
     def by_modes(self, curve: "Modes", log_gamma: jax.Array) -> Measured:
         """Return the charging time from the modes of the curve, at a dephasing rate."""
 
-    def by_samples(self, model: StarBattery) -> Measured:
-        """Return the charging time of a model from samples of its curve."""
-        raise NotImplementedError
+    def closed_optimum(self, model: StarBattery) -> ClosedOptimum | None:
+        """Return the best dephasing rate in closed form; None where there is none.
 
-    def has_closed_optimum(self, model: StarBattery) -> bool:
-        """Tell whether the best dephasing rate is known in closed form."""
-        return False
-
-    def closed_optimum(self, model: StarBattery) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Return ln gamma_C* and ln tau* of one model in closed form, and the status."""
-        raise NotImplementedError
+        A function of one model; whether there is one hangs on structure alone.
+        """
+        return None
 
     def lowest_rung(self, curve: "Problem", lowest: jax.Array) -> jax.Array:
         """Return where a scan begins, in ln gamma_C, for optima above the lowest one."""
@@ -92,6 +87,14 @@ class Definition(eqx.Module):
     ) -> tuple[jax.Array, PyTree]:
         """Return ln tau beside another dephasing rate, and what the next one starts warm from."""
         return curve.measure(log_gamma)[0], None
+
+
+class OfSamples(Definition):
+    """A definition that can do with samples of the curve."""
+
+    @abstractmethod
+    def by_samples(self, model: StarBattery) -> Measured:
+        """Return the charging time of a model from samples of its curve."""
 
 
 def positive(value: ArrayLike, name: str, requirement: str) -> jax.Array:
@@ -204,6 +207,7 @@ class Modes(Problem):
 class Samples(Problem):
     """The curve by its samples; where a scan begins goes by the modes of the model without more."""
 
+    definition: OfSamples
     rungs: ClassVar[int] = 48
     scan_from: ClassVar[float] = 1e-3
 
@@ -227,6 +231,8 @@ class Samples(Problem):
 def problem(definition: Definition, model: StarBattery) -> Problem:
     """Return a definition with the charging curve of one model."""
     if not is_exact(model):
+        # Others were refused at the door.
+        assert isinstance(definition, OfSamples)
         return Samples(definition, model)
     spectrum = sectors.diagonalise(model)
     return Modes(definition, model, spectrum, charging_curve(model, spectrum))

@@ -16,6 +16,7 @@ from jaxtyping import PyTree
 from qbjax.charging.definition import Definition, Problem, problem
 from qbjax.charging.times import chosen_definition
 from qbjax.common.checks import Status, as_count, is_concrete, number_where, raise_unless_ok, refuse
+from qbjax.common.first_order import first_order
 from qbjax.common.minimise import minimise
 from qbjax.common.printing import Line, Printed, status_text
 from qbjax.exact import rates
@@ -159,7 +160,7 @@ def optimal_dephasing(
     exact = is_exact(model)
     if exact and throw:
         raise_unless_ok(rates.charges(model))
-    if chosen.has_closed_optimum(model):
+    if chosen.closed_optimum(model) is not None:
         return _closed_form(model, chosen)
     settings = (chosen, optimizer, max_steps, tolerance)
     if not model.batch_shape:
@@ -169,9 +170,12 @@ def optimal_dephasing(
 
 @eqx.filter_jit
 def _closed_form(model: StarBattery, definition: Definition) -> OptimalDephasing:
+    closed_optimum = definition.closed_optimum(model)
+    assert closed_optimum is not None
+
     def solve(one: StarBattery) -> OptimalDephasing:
         charges = rates.charges(one)
-        *optimum, status = definition.closed_optimum(one)
+        *optimum, status = closed_optimum(one)
         status = jnp.where(charges == Status.OK, status, charges)
         converged = status == Status.OK
         log_gamma, log_tau = (number_where(converged, x) for x in optimum)
@@ -265,7 +269,8 @@ def _with_derivatives(
     curvature = jax.lax.stop_gradient(above - 2 * value + below) / _STEP**2
     if not definition.is_smooth:
         slope, value = slope * jnp.nan, value * jnp.nan
-    return _moves_with(log_gamma, -slope / curvature), _moves_with(log_tau, value)
+    moved = first_order(-slope / curvature), first_order(value)
+    return _moves_with(log_gamma, moved[0]), _moves_with(log_tau, moved[1])
 
 
 @jax.custom_jvp

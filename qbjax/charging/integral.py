@@ -12,18 +12,17 @@ import jax
 import jax.numpy as jnp
 
 from qbjax.charging import sampled
-from qbjax.charging.definition import Definition, Measured, Modes
+from qbjax.charging.definition import Measured, Modes, OfSamples
 from qbjax.common.checks import ArgumentError, Status
 from qbjax.exact.applies import is_exact
 from qbjax.exact.curves import energy_modes
 from qbjax.model.star_battery import StarBattery
 
 
-class Integral(Definition):
+class Integral(OfSamples):
     """int_0^inf y(t)^2 dt."""
 
     name: ClassVar[str] = "integral"
-    takes_samples: ClassVar[bool] = True
     is_smooth: ClassVar[bool] = True
 
     def require(self, model: StarBattery) -> None:

@@ -22,6 +22,7 @@ from jax.typing import ArrayLike
 from jaxtyping import PyTree
 
 from qbjax.common import linalg
+from qbjax.common.first_order import first_order
 from qbjax.exact.curves import Curve
 
 SAMPLES = 2000
@@ -108,7 +109,7 @@ def minimum(values: jax.Array, start: jax.Array, most_steps: int = 80) -> LocalF
     curvature, vectors = linalg.eigh(jax.lax.stop_gradient(hessian))
     regular = jnp.abs(curvature) > 1e-14
     inverse = jnp.where(regular, 1 / jnp.where(regular, curvature, 1.0), 0.0)
-    refined = p - vectors @ (inverse * (vectors.T @ slope))
+    refined = first_order(p - vectors @ (inverse * (vectors.T @ slope)))
     size = jnp.max(jnp.abs(jax.lax.stop_gradient(slope)))
     return LocalFit(refined, cost, size, curvature[0])
 

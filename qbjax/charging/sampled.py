@@ -14,6 +14,7 @@ from jaxtyping import PyTree
 
 from qbjax.charging.definition import Measured
 from qbjax.common.checks import Status
+from qbjax.common.first_order import first_order
 from qbjax.common.types import Array
 from qbjax.evolution.evolve import evolve
 from qbjax.model.star_battery import StarBattery
@@ -60,7 +61,7 @@ def settling(model: StarBattery, band: jax.Array) -> Measured:
     deficit, slope, trusted = _curve(model, steady.energy, near[None])
     side = jnp.sign(jax.lax.stop_gradient(deficit[0]))
     step = (side * deficit[0] - band) / jax.lax.stop_gradient(side * slope[0])
-    time = near - step
+    time = first_order(near - step)
     # Where every second sample predicts those between, all of them leave nothing out.
     missed = jnp.where(samples.ts[1::2] > near / 2, jnp.abs(_unforeseen(samples)), 0.0)
     is_resolved = samples.fits & trusted[0] & (jnp.max(missed) < band / 2) & (time > 0)

@@ -8,8 +8,9 @@ from jax.typing import ArrayLike
 from jaxtyping import PyTree
 
 from qbjax.charging import sampled
-from qbjax.charging.definition import Definition, Measured, Modes, is_no_share, share
+from qbjax.charging.definition import Measured, Modes, OfSamples, is_no_share, share
 from qbjax.common.checks import Status
+from qbjax.common.first_order import first_order
 from qbjax.common.types import Condition
 from qbjax.exact.curves import Curve
 from qbjax.model.star_battery import StarBattery
@@ -24,12 +25,11 @@ _LATEST = 300.0
 _MOST_WINDOWS = 20_000
 
 
-class Settling(Definition):
+class Settling(OfSamples):
     """The last time with |y(t)| > `band`."""
 
     band: jax.Array
     name: ClassVar[str] = "settling"
-    takes_samples: ClassVar[bool] = True
     needs_all_modes: ClassVar[bool] = True
 
     def __init__(self, band: ArrayLike = 0.01):
@@ -70,7 +70,7 @@ def log_settling_time(
     outside = side * value - band
     # Newton's step vanishes at the crossing; only its derivative is left.
     refined = time - (outside / jax.lax.stop_gradient(side * slope))[0]
-    refined = time + (refined - jax.lax.stop_gradient(refined))
+    refined = first_order(time + (refined - jax.lax.stop_gradient(refined)))
     # Still outside where the search begins: there is no answer within its limits.
     begun_inside = jnp.abs(fixed_curve(fixed_gamma, latest * one)[0]) <= band
     settles = settles & begun_inside & jnp.isfinite(refined) & (time > 0)

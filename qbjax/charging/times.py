@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from qbjax.charging.decay_rate import DecayRate
-from qbjax.charging.definition import Definition, problem
+from qbjax.charging.definition import Definition, OfSamples, problem
 from qbjax.charging.fit import Fit
 from qbjax.charging.integral import Integral
 from qbjax.charging.settling import Settling
@@ -188,8 +188,10 @@ def chosen_definition(
     constant = "constant in time for a charging time"
     require(not model.depends_on_time, "model", constant, "one with a pulse or a lab-frame drive")
     kind, first = _DEFINITIONS[name], obstacle(model)
-    general = " or ".join(f'"{each.name}"' for each in _DEFINITIONS.values() if each.takes_samples)
-    known = first is None or kind.takes_samples
+    general = " or ".join(
+        f'"{each.name}"' for each in _DEFINITIONS.values() if issubclass(each, OfSamples)
+    )
+    known = first is None or issubclass(kind, OfSamples)
     require(known, "definition", f"{general} where {first}", f'"{name}"')
     takes = {field.name for field in dataclasses.fields(kind)}
     for unknown in options.keys() - takes:

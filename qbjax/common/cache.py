@@ -27,7 +27,8 @@ def use_cache(directory: str | os.PathLike[str] | None = None) -> Path | None:
     of JAX, so each has a directory of its own within the given one. It may be shared by processes
     and deleted at any time; where it cannot be read or written, programs are compiled as without.
     The command line does this by itself. The environment variable QBJAX_CACHE=0 turns it off, and
-    QBJAX_CACHE=DIRECTORY takes the place of `directory`.
+    QBJAX_CACHE=DIRECTORY takes the place of `directory`. From then on XLA logs no more than what
+    ends the process: it calls what it loads foreign, even where it is not.
 
     Parameters
     ----------
@@ -49,10 +50,10 @@ def use_cache(directory: str | os.PathLike[str] | None = None) -> Path | None:
     ...     print(directory is None or directory.parent.name == folder.rpartition("/")[2])
     True
     """
-    wanted = os.environ.get(VARIABLE, "")
-    if wanted == "0":
+    setting = os.environ.get(VARIABLE, "")
+    if setting == "0":
         return None
-    place = Path(wanted or directory or _user_directory()).expanduser() / _kind_of_machine()
+    place = Path(setting or directory or _user_directory()).expanduser() / _kind_of_machine()
     if not _is_writable(place):
         return None
     jax.config.update("jax_compilation_cache_dir", str(place))

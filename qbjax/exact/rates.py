@@ -19,6 +19,7 @@ from jax.typing import ArrayLike
 
 from qbjax.basis import ladder
 from qbjax.common.checks import Status
+from qbjax.common.first_order import first_order
 from qbjax.exact import sectors
 from qbjax.exact.sectors import Sectors
 from qbjax.model.star_battery import StarBattery
@@ -195,4 +196,5 @@ def slowest_root(coefficients: list[jax.Array]) -> jax.Array:
     value, slope = polynomial(slowest)
     slope = jax.lax.stop_gradient(slope)
     # At a double root the slope vanishes and no derivative exists; the value stands as it is.
-    return (slowest - jnp.where(slope == 0, 0.0, value / jnp.where(slope == 0, 1.0, slope))).real
+    step = jnp.where(slope == 0, 0.0, value / jnp.where(slope == 0, 1.0, slope))
+    return first_order((slowest - step).real)

@@ -26,6 +26,7 @@ from jax.typing import ArrayLike
 
 from qbjax.basis import ladder
 from qbjax.common import linalg
+from qbjax.common.first_order import first_order
 from qbjax.common.types import Condition
 from qbjax.model.star_battery import StarBattery
 from qbjax.states.density_matrix import as_start
@@ -133,7 +134,7 @@ def log_smallest_singular_value(model: StarBattery, magnitudes: jax.Array) -> ja
     # The quotient is stationary at the eigenvector, so the vector needs no derivative.
     norm = jax.nn.logsumexp(jnp.where(live, 2 * log_x, -_FAR))
     quotient = jax.nn.logsumexp(jnp.where(live, log_x + log_inverse(log_x), -_FAR))
-    return norm - quotient
+    return first_order(norm - quotient)
 
 
 # Stands for ln 0 where -inf would make derivatives NaN.

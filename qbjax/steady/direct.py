@@ -1,4 +1,4 @@
-"""Steady states by elimination of blocks."""
+"""Steady states by elimination."""
 
 from typing import NamedTuple
 
@@ -41,8 +41,8 @@ LATER = PseudoTime(1e-7, 30)
 _ROUNDING = 500
 # Steps of pseudo-time that carry the derivative: each gains the factor shift / (slowest rate).
 _OF_DERIVATIVE = 2
-# Steps of inverse iteration at most, and the change of a relaxation time, over it, that is none.
-_ITERATIONS, _SETTLED = 12, 1e-3
+# Steps of inverse iteration: a slow mode that the probe has little of may show in the last ones.
+_ITERATIONS = 10
 # Two starts have led to the same state where the two are no further apart.
 _SAME = 1e-6
 # "auto" solves directly where elimination takes at most so many operations: N = 18 for a qubit.
@@ -118,7 +118,7 @@ def direct(
     """
     parts = len(start)
     packed = packed_size(generator, parts) <= _LARGEST_PACKED
-    system = Packed(generator, parts) if packed else Blocks(generator)
+    system = (Packed if packed else Blocks)(generator, parts)
     norm = jax.lax.stop_gradient(norm_bound(generator))
     inverse, solve = system.inverse(ONE_STATE.shift * norm)
     begin, probe = (system.vector(x) for x in (start, probe_state(generator, start, live)))
@@ -158,7 +158,7 @@ def direct(
             begin,
             probe,
         )
-    stored = system.stored(x, parts)
+    stored = system.stored(x)
     residual, time = state_norm(generator, generator(stored)), relaxation_time(time)
     known = unique & jnp.isfinite(time)
     error = jnp.where(known, moved, jnp.maximum(residual * time, moved))
@@ -216,17 +216,11 @@ def _with_derivative(system: System, inverse: LinearMap, x: jax.Array) -> jax.Ar
 def _slowest_by(solve: LinearMap, decaying: LinearMap, probe: jax.Array) -> jax.Array:
     """Return |Y| / |L Y| after inverse iteration from what decays of the probe."""
 
-    def goes_on(state: Loop) -> jax.Array:
-        _, before, time, count = state
-        return (count < _ITERATIONS) & (jnp.abs(time - before) > _SETTLED * time)
-
-    def iterate(state: Loop) -> Loop:
-        y, _, before, count = state
+    def iterate(y: jax.Array, _: None) -> tuple[jax.Array, jax.Array]:
         solved = decaying(solve(y))
         size = jnp.linalg.norm(solved)
         time = size / jnp.maximum(jnp.linalg.norm(y), 1e-300)
-        return solved / jnp.maximum(size, 1e-300), before, time, count + 1
+        return solved / jnp.maximum(size, 1e-300), time
 
     first = jax.lax.stop_gradient(decaying(probe))
-    begin = first, jnp.asarray(jnp.inf), jnp.asarray(0.0), jnp.asarray(0)
-    return jax.lax.stop_gradient(jax.lax.while_loop(goes_on, iterate, begin)[2])
+    return jax.lax.stop_gradient(jax.lax.scan(iterate, first, length=_ITERATIONS)[1][-1])

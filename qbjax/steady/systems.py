@@ -21,17 +21,24 @@ from qbjax.steady.stationary import as_matrix, from_matrix
 
 
 class System(eqx.Module):
-    """The generator on vectors, whose norm is that of Hilbert and Schmidt."""
+    """The generator on vectors, whose norm is that of Hilbert and Schmidt.
+
+    Attributes
+    ----------
+    generator, parts
+        The generator, and the parts of the stored states, 1 or 2.
+    """
 
     generator: Generator
+    parts: int = eqx.field(static=True)
 
     @abstractmethod
     def vector(self, stored: jax.Array) -> jax.Array:
         """Return a stored state as a vector."""
 
     @abstractmethod
-    def stored(self, vector: jax.Array, parts: int) -> jax.Array:
-        """Return a vector as a stored state of one or two parts."""
+    def stored(self, vector: jax.Array) -> jax.Array:
+        """Return a vector as a stored state."""
 
     @abstractmethod
     def trace(self, vector: jax.Array) -> jax.Array:
@@ -80,17 +87,18 @@ class Blocks(System):
 
     matrix: Tridiagonal
 
-    def __init__(self, generator: Generator):
+    def __init__(self, generator: Generator, parts: int):
         """Set up the matrix."""
-        self.generator, self.matrix = generator, tridiagonal(generator)
+        self.generator, self.parts = generator, parts
+        self.matrix = tridiagonal(generator)
 
     def vector(self, stored: jax.Array) -> jax.Array:
         """Return a stored state as a vector."""
         return to_blocks(self.generator, as_matrix(self.generator, stored))
 
-    def stored(self, vector: jax.Array, parts: int) -> jax.Array:
-        """Return a vector as a stored state of one or two parts."""
-        return from_matrix(self.generator, from_blocks(self.generator, vector), parts)
+    def stored(self, vector: jax.Array) -> jax.Array:
+        """Return a vector as a stored state."""
+        return from_matrix(self.generator, from_blocks(self.generator, vector), self.parts)
 
     def trace(self, vector: jax.Array) -> jax.Array:
         """Return the trace."""
@@ -125,40 +133,40 @@ class Packed(System):
     ----------
     matrix
         L, shape (n, n).
-    parts
-        Of the stored states, 1 or 2.
     """
 
     matrix: jax.Array
-    parts: int = eqx.field(static=True)
 
     def __init__(self, generator: Generator, parts: int):
         """Apply the generator to every unit vector."""
         self.generator, self.parts = generator, parts
-        self.matrix = jnp.zeros(())
         units = jnp.eye(packed_size(generator, parts))
-        columns = jax.vmap(lambda unit: self.vector(generator(self.stored(unit, parts))))(units)
+        columns = jax.vmap(lambda unit: self.vector(generator(self.stored(unit))))(units)
         self.matrix = columns.T
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        """The shape of a stored state."""
+        return (self.parts, len(self.generator.pairs), *2 * (self.generator.levels,))
 
     def vector(self, stored: jax.Array) -> jax.Array:
         """Return a stored state as a vector."""
         places, weights = _places(self.generator, self.parts)
         return stored.ravel()[places] * weights
 
-    def stored(self, vector: jax.Array, parts: int) -> jax.Array:
-        """Return a vector as a stored state of one or two parts."""
+    def stored(self, vector: jax.Array) -> jax.Array:
+        """Return a vector as a stored state."""
         places, weights = _places(self.generator, self.parts)
-        shape = (self.parts, len(self.generator.pairs), *2 * (self.generator.levels,))
-        upper = jnp.zeros(int(np.prod(shape))).at[places].set(vector / weights).reshape(shape)
+        flat = jnp.zeros(int(np.prod(self._shape))).at[places].set(vector / weights)
+        upper = flat.reshape(self._shape)
         signs = np.array([1.0, -1.0])[: self.parts, None, None, None]
         below = np.tri(self.generator.levels, k=-1, dtype=bool)
         mirrored = jnp.where(below, signs * upper.swapaxes(-1, -2), upper)
-        return jnp.where(self.generator.on_diagonal[:, None, None], mirrored, upper)[:parts]
+        return jnp.where(self.generator.on_diagonal[:, None, None], mirrored, upper)
 
     def trace(self, vector: jax.Array) -> jax.Array:
         """Return the trace."""
-        shape = (self.parts, len(self.generator.pairs), *2 * (self.generator.levels,))
-        ones = np.zeros(shape)
+        ones = np.zeros(self._shape)
         ones[0] = self.generator.on_diagonal[:, None, None] * np.eye(self.generator.levels)
         places, weights = _places(self.generator, self.parts)
         return jnp.dot(ones.ravel()[places] / weights, vector)
@@ -169,7 +177,7 @@ class Packed(System):
 
     def refined(self, exact: Refined, vector: jax.Array) -> jax.Array:
         """Return L rho of a Hermitian matrix without its rounding."""
-        rho = as_matrix(self.generator, self.stored(vector, self.parts))
+        rho = as_matrix(self.generator, self.stored(vector))
         shape = 2 * (self.generator.charger_levels, self.generator.levels)
         change = exact(rho.reshape(shape)).reshape(rho.shape)
         return self.vector(from_matrix(self.generator, change, self.parts))

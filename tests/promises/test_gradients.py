@@ -143,3 +143,51 @@ def test_derivative_where_the_singular_value_underflows():
     assert value > 1500
     # sigma_min ~ F^(N+1) at weak drive, and tau ~ sigma^-2; the correction is of order F^2 N.
     np.testing.assert_allclose(1e-3 * slope, -2 * 151, rtol=1e-3)
+
+
+def exact_energy(F, g=1.0, gamma_C=0.4, **settings):
+    model = qb.StarBattery(N=2, F=F, g=g, gamma_C=gamma_C)
+    return qb.evolve(model, [5.0], save=("energy",), **settings).energy[0]
+
+
+def by_series(F):
+    return exact_energy(F, method="chebyshev", gradient="forward", rtol=1e-11)
+
+
+FIRST_ORDER = {
+    "curve by F": exact_energy,
+    "curve by g": lambda g: exact_energy(0.5, g),
+    "decay rate": lambda F: qb.decay_rate(qb.StarBattery(N=2, F=F)),
+    "relaxation time": lambda F: qb.steady_state(qb.StarBattery(N=2, F=F)).log_relaxation_time,
+    "detuned": lambda F: qb.decay_rate(qb.StarBattery(N=2, F=F, omega_C=1.3)),
+    "integral": lambda F: qb.charging_time(qb.StarBattery(N=2, F=F), "integral").log_tau,
+    "settling": lambda F: qb.charging_time(qb.StarBattery(N=2, F=F), "settling").log_tau,
+    "fit by gamma_C": lambda gamma_C: (
+        qb.charging_time(qb.StarBattery(N=1, F=0.5, gamma_C=gamma_C)).log_tau
+    ),
+    "best rate": lambda F: qb.optimal_dephasing(qb.StarBattery(N=2, F=F), "integral").gamma_C,
+}
+
+
+@pytest.mark.parametrize("name", FIRST_ORDER)
+def test_second_derivatives_that_are_not_known_are_nan(name):
+    function = FIRST_ORDER[name]
+    assert np.isfinite(jax.grad(function)(0.5))
+    assert np.isnan(jax.jacfwd(jax.jacfwd(function))(0.5))
+
+
+SECOND_ORDER = {
+    "curve by gamma_C": lambda gamma_C: exact_energy(0.5, gamma_C=gamma_C),
+    "ergotropy": lambda F: qb.steady_state(qb.StarBattery(N=2, F=F)).ergotropy,
+    "direct": lambda F: qb.steady_state(qb.StarBattery(N=2, F=F, kappa=0.1)).energy,
+    "series": by_series,
+}
+
+
+@pytest.mark.parametrize("name", SECOND_ORDER)
+def test_second_derivatives_are_those_of_differences_of_values(name):
+    function, h = SECOND_ORDER[name], 2e-3
+    found = jax.jacfwd(jax.jacfwd(function))(0.5)
+    values = [function(0.5 + i * h) for i in (-2, -1, 0, 1, 2)]
+    expected = np.dot([-1, 16, -30, 16, -1], values) / (12 * h**2)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
