@@ -7,6 +7,7 @@ else. Wrong input gives one line on standard error and exit code 2.
 import argparse
 import json
 import math
+import os
 import platform
 import sys
 import warnings
@@ -30,6 +31,7 @@ from qbjax.paper import FIGURES, reproduce
 from qbjax.paper.report import as_json
 from qbjax.steady.steady_state import METHODS as STEADY_METHODS
 from qbjax.sweeps.config import from_toml
+from qbjax.sweeps.run import status_of
 from qbjax.sweeps.sweep import summary
 
 # What a verb returns: a solution, or values by name.
@@ -53,21 +55,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         qb.use_cache()
-        options = _parser().parse_args(_join_numbers(sys.argv[1:] if argv is None else argv))
+        options = _parser().parse_args(_as_options(sys.argv[1:] if argv is None else argv))
         with warnings.catch_warnings():
             # What a solve warns of stands in the status that is shown.
             warnings.simplefilter("ignore", UserWarning)
             result = options.verb(options)
+        if options.json:
+            fields = _fields(result) if isinstance(result, Printed) else result
+            print(json.dumps(_plain(fields)))
+        else:
+            _show(result)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Who reads has seen enough, as `head` has; nothing is left to be written at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ArgumentError, SolveError, OverflowError, OSError) as error:
         print(f"qbjax: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("qbjax: interrupted", file=sys.stderr)
         return 130
-    if options.json:
-        print(json.dumps(_plain(_fields(result) if isinstance(result, Printed) else result)))
-    else:
-        _show(result)
     return 0
 
 
@@ -158,7 +166,8 @@ def _number(text: str) -> int | float:
     try:
         return int(text)
     except ValueError:
-        return float(text)
+        number = float(text)
+        return int(number) if number.is_integer() else number
 
 
 # What argparse says of text that is no number: "invalid number value".
@@ -172,20 +181,29 @@ def _times(text: str) -> list[float]:
 _times.__name__ = "comma-separated list"
 
 
-def _join_numbers(argv: Sequence[str]) -> list[str]:
-    """Join `--F -1e-3` to `--F=-1e-3`: argparse takes such numbers, and -inf, for options."""
-    joined: list[str] = []
+def _as_options(argv: Sequence[str]) -> list[str]:
+    """Return arguments as argparse wants them: `--gamma_C` as `--gamma-C`, `--F -1` as `--F=-1`.
+
+    It takes negative numbers, lists of them, and -inf for options.
+    """
+    options: list[str] = []
     for argument in argv:
-        if argument.startswith("-") and joined and joined[-1].startswith("--"):
-            try:
-                float(argument)
-            except ValueError:
-                pass
-            else:
-                joined[-1] += f"={argument}"
-                continue
-        joined.append(argument)
-    return joined
+        if argument.startswith("--"):
+            name, *value = argument.split("=", 1)
+            options.append("=".join([name.replace("_", "-"), *value]))
+        elif argument.startswith("-") and options and _is_number(argument.partition(",")[0]):
+            options[-1] += f"={argument}"
+        else:
+            options.append(argument)
+    return options
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _options_of(options: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
@@ -229,6 +247,9 @@ def _optimal_dephasing(options: argparse.Namespace) -> Result:
 def _sweep(options: argparse.Namespace) -> Result:
     arguments = from_toml(options.file) | _options_of(options, ("store",))
     dataset = qb.sweep(**arguments, overwrite=options.overwrite)
+    statuses = {status_of(str(name)) for name in dataset} & set(dataset)
+    if not any(np.any(dataset[name] == Status.OK) for name in statuses):
+        raise SolveError(f"No value of the sweep can be trusted: {summary(dataset)}")
     store = Path(arguments["store"]).expanduser()
     drawn = qb.plot.draw_sweep(dataset, store.with_suffix("")) if options.plot else []
     shape = {dim: dataset.sizes[dim] for values in dataset.coords.values() for dim in values.dims}

@@ -30,6 +30,7 @@ from qbjax.common.checks import (
     is_concrete,
     require,
     require_known,
+    users_function,
 )
 from qbjax.common.minimise import minimise
 from qbjax.common.printing import Line, Printed, status_text
@@ -380,7 +381,8 @@ def _check_objective(objective: Objective, model: StarBattery) -> None:
     """Trace the objective once, to see what it returns."""
     require(callable(objective), "objective", "a function of a model", objective)
     one = jax.tree.map(lambda leaf: leaf[(0,) * len(model.batch_shape)], model)
-    returned = eqx.filter_eval_shape(objective, one)
+    with users_function(objective, "objective", "a function of a model by JAX operations"):
+        returned = eqx.filter_eval_shape(objective, one)
     is_array = isinstance(returned, jax.ShapeDtypeStruct)
     real = is_array and returned.shape == () and jnp.issubdtype(returned.dtype, jnp.floating)
     kind = f"{returned.dtype} of shape {returned.shape}" if is_array else type(returned).__name__

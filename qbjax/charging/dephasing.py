@@ -17,7 +17,7 @@ from qbjax.charging.definition import Definition, Problem, problem
 from qbjax.charging.times import chosen_definition
 from qbjax.common.checks import Status, as_count, is_concrete, number_where, raise_unless_ok, refuse
 from qbjax.common.first_order import first_order
-from qbjax.common.minimise import minimise
+from qbjax.common.minimise import minimise, require_optimizer
 from qbjax.common.printing import Line, Printed, status_text
 from qbjax.exact import rates
 from qbjax.exact.applies import is_exact, without_idle_drive
@@ -114,8 +114,9 @@ def optimal_dephasing(
     gamma_C* = 4 omega_min and tau* = 1/omega_min.
 
     Derivatives, forward and reverse, are those of the optimum itself and not of the descent; that
-    of gamma_C* is good to 1e-5. They are NaN by "settling", and by "decay_rate" beyond the closed
-    form, whose minimum is a kink or a jump. Those of the scan and of the history are zero.
+    of gamma_C* is good to 1e-5. They are NaN where the status is not OK, by "settling", and by
+    "decay_rate" beyond the closed form, whose minimum is a kink or a jump. Those of the scan and of
+    the history are zero.
 
     Beyond dephasing on battery resonance these frequencies are those of the model without the rest,
     and the scan starts no lower than 1e-3 times the heaviest one.
@@ -127,9 +128,10 @@ def optimal_dephasing(
     definition, options
         As for `charging_time`.
     optimizer
-        Any optax optimiser. None means L-BFGS without a line search for "fit" and "integral" (in
-        one dimension the secant method, which the scan leaves next to the minimum), and steps of
-        decaying length down the slope's sign for the others, whose minimum is a kink.
+        Any optax optimiser; the closed form takes none. None means L-BFGS without a line search for
+        "fit" and "integral" (in one dimension the secant method, which the scan leaves next to the
+        minimum), and steps of decaying length down the slope's sign for the others, whose minimum
+        is a kink.
     max_steps, tolerance
         Of the descent: see `qbjax.common.minimise.minimise`.
     progress
@@ -160,6 +162,7 @@ def optimal_dephasing(
     exact = is_exact(model)
     if exact and throw:
         raise_unless_ok(rates.charges(model))
+    require_optimizer(optimizer)
     if chosen.closed_optimum(model) is not None:
         return _closed_form(model, chosen)
     settings = (chosen, optimizer, max_steps, tolerance)
@@ -235,7 +238,8 @@ def _optimal(
     log_gamma, log_tau = (jnp.where(known, x, jnp.nan) for x in (log_gamma, log_tau))
     status = jnp.where(descent.converged & ~scan.at_edge, trust, Status.NOT_CONVERGED)
     status = jnp.where(smooth, status, Status.AMBIGUOUS)
-    log_gamma, log_tau = _with_derivatives(model, definition, log_gamma, log_tau, warm)
+    stationary = definition.is_smooth & (status == Status.OK)
+    log_gamma, log_tau = _with_derivatives(model, definition, log_gamma, log_tau, warm, stationary)
     result = OptimalDephasing(
         gamma_C=jnp.exp(log_gamma),
         tau=jnp.exp(log_tau),
@@ -260,17 +264,19 @@ def _with_derivatives(
     log_gamma: jax.Array,
     log_tau: jax.Array,
     warm: PyTree,
+    stationary: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """Give the optimum the derivatives of a minimum: those of L_x(x*) = 0 and of L(x*)."""
+    """Give the optimum the derivatives of a minimum: those of L_x(x*) = 0 and of L(x*).
+
+    They are NaN where it is none, as at the end of a branch, or is a kink.
+    """
     curve = problem(definition, model)
     around = log_gamma + _STEP * jnp.array([-1.0, 0.0, 1.0])
     below, value, above = jax.lax.map(lambda x: _log_tau(curve, x, warm)[0], around)
     slope = (above - below) / (2 * _STEP)
     curvature = jax.lax.stop_gradient(above - 2 * value + below) / _STEP**2
-    if not definition.is_smooth:
-        slope, value = slope * jnp.nan, value * jnp.nan
-    moved = first_order(-slope / curvature), first_order(value)
-    return _moves_with(log_gamma, moved[0]), _moves_with(log_tau, moved[1])
+    step, value = (first_order(number_where(stationary, x)) for x in (-slope / curvature, value))
+    return _moves_with(log_gamma, step), _moves_with(log_tau, value)
 
 
 @jax.custom_jvp

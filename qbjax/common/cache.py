@@ -14,6 +14,8 @@ from pathlib import Path
 import jax
 import jaxlib
 
+from qbjax.common.checks import require
+
 # Set to 0, no cache is used; set to a directory, it is there.
 VARIABLE = "QBJAX_CACHE"
 # The level of what XLA says below which it keeps silent.
@@ -41,6 +43,11 @@ def use_cache(directory: str | os.PathLike[str] | None = None) -> Path | None:
     The directory of this processor and version; None where there is none that can be written, or
     the cache is turned off.
 
+    Raises
+    ------
+    ArgumentError
+        Where the directory is no path.
+
     Examples
     --------
     >>> import tempfile
@@ -50,6 +57,8 @@ def use_cache(directory: str | os.PathLike[str] | None = None) -> Path | None:
     ...     print(directory is None or directory.parent.name == folder.rpartition("/")[2])
     True
     """
+    is_path = directory is None or isinstance(directory, str | os.PathLike)
+    require(is_path, "directory", "a path", f"of type {type(directory).__name__}")
     setting = os.environ.get(VARIABLE, "")
     if setting == "0":
         return None

@@ -4,7 +4,9 @@ Values that JAX is tracing cannot be looked at. Under `jax.jit`, `jax.vmap` and 
 reports a `Status` instead of raising, with NaN in place of numbers.
 """
 
+import contextlib
 import enum
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar
 
 import equinox as eqx
@@ -176,6 +178,20 @@ def refusal(condition: Condition, name: str, requirement: str, value: object) ->
     return False if is_concrete(condition) else ~jnp.asarray(condition)
 
 
+@contextlib.contextmanager
+def users_function(function: Callable[..., Any], name: str, requirement: str) -> Iterator[None]:
+    """Say in one line, with the name of the argument, what a function of the user's own raises."""
+    try:
+        yield
+    except ArgumentError:
+        raise
+    except Exception as error:
+        called = getattr(function, "__name__", type(function).__name__)
+        first = str(error).strip().partition("\n")[0]
+        value = f"{called}, which raises {type(error).__name__}: {first}"
+        raise ArgumentError(f"Argument `{name}` must be {requirement}, but is {value}") from error
+
+
 def array_module(*values: PyTree) -> Any:
     """Return numpy for values that are known, and jax.numpy for those that JAX is tracing."""
     return np if is_concrete(values) else jnp
@@ -184,6 +200,8 @@ def array_module(*values: PyTree) -> Any:
 def as_array(values: PyTree, name: str) -> Array:
     """Return what is an array of numbers, on the host where it is known, or refuse it."""
     module, kind = array_module(values), f"of type {type(values).__name__}"
+    if isinstance(values, int) and abs(values) >= 2**63:
+        raise ArgumentError(f"Argument `{name}` must be below 2^63 in size, but is {values}.")
     try:
         array = module.asarray(values)
     except (TypeError, ValueError):
@@ -257,6 +275,12 @@ def refuse(refused: Condition, result: Result) -> Result:
     # The model stays as it was asked for.
     stays = status, result.model
     return eqx.tree_at(lambda x: (x.status, x.model), blank(refused, result), stays)
+
+
+def goes_with(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Tell whether arrays of two shapes broadcast together."""
+    ends = zip(shape[::-1], other[::-1], strict=False)
+    return all(1 in pair or pair[0] == pair[1] for pair in ends)
 
 
 def require_choice(value: str, name: str, choices: tuple[str, ...]) -> None:

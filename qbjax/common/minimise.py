@@ -141,17 +141,13 @@ def minimise(
     >>> print(lowest.x, lowest.converged)
     [2. 2. 2.] True
     """
-    # Imported when it is used, which most of qbjax does without.
-    import optax
-
     max_steps = as_count(max_steps, "max_steps")
     relative = as_number(tolerance, "tolerance")
     # Where it is traced, the descent does not converge.
     require_known(relative >= 0, "tolerance", "not negative", tolerance)
     x0 = jax.tree.map(_real, x0)
+    require_optimizer(optimizer)
     optimizer = _default_optimizer() if optimizer is None else optimizer
-    of_optax = isinstance(optimizer, optax.GradientTransformation)
-    require(of_optax, "optimizer", "an optimiser of optax", type(optimizer).__name__)
     # As an array, the tolerance is an argument of the compiled step and no constant of it.
     limit = jnp.asarray(relative)
     state = _start(loss, optimizer, x0, aux, max_steps, limit)
@@ -163,6 +159,16 @@ def minimise(
     best = state.best
     norm = _norm(best.gradient)
     return Minimum(best.x, best.value, best.aux, norm, state.steps, state.history, state.converged)
+
+
+def require_optimizer(optimizer: object) -> None:
+    """Refuse what is neither None nor an optimiser of optax."""
+    if optimizer is not None:
+        # Imported when it is used, which most of qbjax does without.
+        import optax
+
+        of_optax = isinstance(optimizer, optax.GradientTransformation)
+        require(of_optax, "optimizer", "an optimiser of optax", type(optimizer).__name__)
 
 
 @functools.cache

@@ -49,24 +49,31 @@ class Printed(eqx.Module):
 
 
 def text_of(value: PyTree) -> str:
-    """Return a value in a few words: a number, the range of an array, or that it is traced."""
+    """Return a value in a few words: a number, the span of an array, or that it is traced."""
     if isinstance(value, str):
         return value
     shape, dtype = jnp.shape(value), jnp.result_type(value)
     if not is_concrete(value):
         return f"{dtype.name}{list(shape)}, traced"
     numbers = np.asarray(value)
-    if numbers.dtype == bool and numbers.ndim == 0:
-        return str(numbers)
     if numbers.ndim == 0:
-        return f"{numbers.item():.6g}" if np.isrealobj(numbers) else str(numbers)
-    size = "x".join(map(str, numbers.shape))
-    finite = numbers[np.isfinite(numbers)]
-    lost = numbers.size - finite.size
+        is_number = np.isrealobj(numbers) and numbers.dtype != bool
+        return f"{numbers.item():.6g}" if is_number else str(numbers)
+    if numbers.dtype == bool:
+        return f"True in {numbers.sum()} of {numbers.size}"
+    lost = numbers.size - np.isfinite(numbers).sum()
     missing = f", {lost} not finite" if lost else ""
-    if np.iscomplexobj(numbers) or finite.size == 0:
-        return f"array {size}{missing}"
-    return f"array {size} from {finite.min():.6g} to {finite.max():.6g}{missing}"
+    span = "" if np.iscomplexobj(numbers) else span_of(numbers)
+    size = "x".join(map(str, numbers.shape))
+    values = "value" if size == "1" else "values"
+    return f"{span} ({size} {values}{missing})".strip()
+
+
+def span_of(numbers: np.ndarray) -> str:
+    """Return from where to where the finite ones of some numbers lie, or the one that they are."""
+    finite = numbers[np.isfinite(numbers)]
+    ends = [f"{end:.6g}" for end in (finite.min(), finite.max())] if finite.size else []
+    return " ... ".join(dict.fromkeys(ends))
 
 
 def status_text(status: jax.Array, advice: str = "") -> str:
@@ -81,4 +88,4 @@ def status_text(status: jax.Array, advice: str = "") -> str:
         one = Status(int(values[0]))
         return one.name if one is Status.OK else f"{one.name}: {one.explained(advice)}"
     each = zip(values, counts, strict=True)
-    return ", ".join(f"{Status(int(value)).name} {count} times" for value, count in each)
+    return ", ".join(f"{count} {Status(int(value)).name}" for value, count in each)

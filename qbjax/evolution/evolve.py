@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import equinox as eqx
 import jax
@@ -24,6 +24,7 @@ from qbjax.common.checks import (
     refuse,
     require,
     require_choice,
+    users_function,
 )
 from qbjax.evolution import runge_kutta
 from qbjax.evolution.chebyshev import Chebyshev
@@ -33,7 +34,7 @@ from qbjax.evolution.observe import Observe
 from qbjax.evolution.propagator import Propagator
 from qbjax.evolution.result import ADVICE, OBSERVABLES, Trajectory
 from qbjax.exact.applies import without_idle_drive
-from qbjax.model.batching import map_batch
+from qbjax.model.batching import map_batch, require_room
 from qbjax.model.method import choose as choose_from
 from qbjax.model.star_battery import StarBattery, out_of_range, over_batch, require_model
 
@@ -50,7 +51,7 @@ def evolve(
     *,
     rho0: ArrayLike | None = None,
     method: str = "auto",
-    save: tuple[str, ...] = ("energy", "ergotropy"),
+    save: str | Sequence[str] = ("energy", "ergotropy"),
     observables: Mapping[str, Callable[[jax.Array], PyTree]] | None = None,
     rtol: ArrayLike = 1e-8,
     atol: ArrayLike | None = None,
@@ -80,11 +81,13 @@ def evolve(
         stiff systems; "propagator", the exponential of L as a matrix, for small
         systems at times that no integrator reaches.
     save
-        What to return, out of "energy", "ergotropy", "power", "populations", "battery", "rho".
+        What to return, one or several out of "energy", "ergotropy", "power", "populations",
+        "battery", "rho".
     observables
-        Functions of rho, an array (d_c, L, d_c, L), by name; of JAX operations. What they return
-        comes back in `.observables`; the states themselves are not kept. Functions are told apart
-        by identity: define them once, or every call compiles anew.
+        Functions of rho, an array (d_c, L, d_c, L), by name; of JAX operations, in which an index
+        beyond the end is the last one. The array that each returns comes back in `.observables`;
+        the states themselves are not kept. Functions are told apart by identity: define them once,
+        or every call compiles anew.
     rtol, atol
         Error of a step that the adaptive methods allow, atol + rtol |rho|, with the norm |rho| =
         sqrt(sum |rho_ij|^2); atol None is 1e-3 rtol. For "chebyshev" rtol is the error of all
@@ -95,7 +98,8 @@ def evolve(
         Largest `error_estimate`/(N omega_B) that is not flagged. The host also warns.
     gradient
         The direction of derivatives through "chebyshev" and the integrators: "reverse" (`jax.grad`,
-        `jax.jacrev`) or "forward" (`jax.jvp`, `jax.jacfwd`). "exact" and "propagator" take both.
+        `jax.jacrev`) or "forward" (`jax.jvp`, `jax.jacfwd`, and of these any order); JAX says in
+        its own words where the other one is met. "exact" and "propagator" take both.
     max_steps
         Where an integrator gives up.
     progress
@@ -135,8 +139,10 @@ def evolve(
     require_model(model)
     model = without_idle_drive(model)
     times, refused = _checked_times(ts)
-    functions = _checked_functions(observables)
+    require_room(model)
+    functions = _checked_functions(observables, model)
     max_steps = as_count(max_steps, "max_steps")
+    save = (save,) if isinstance(save, str) else save
     _check_choices(method, save, gradient)
     relative = as_number(rtol, "rtol")
     least = 100 * float(jnp.finfo(times.dtype).eps)
@@ -202,20 +208,24 @@ def _solve(model: StarBattery, ts: jax.Array, start: PyTree, options: Options) -
 
 
 def _checked_functions(
-    observables: Mapping[str, Callable[[jax.Array], PyTree]] | None,
+    observables: Mapping[str, Callable[[jax.Array], PyTree]] | None, model: StarBattery
 ) -> tuple[tuple[str, Callable[..., PyTree]], ...]:
     """Return the functions of rho with their names, in the order of these."""
+    rho = jax.ShapeDtypeStruct((model.charger.levels, model.levels) * 2, complex)
+    words = "functions of rho that return an array, by JAX operations, without `if`"
     by_name = observables is None or isinstance(observables, Mapping)
     require(by_name, "observables", "a dictionary of functions", type(observables).__name__)
     for name, function in (observables or {}).items():
         named = isinstance(name, str) and callable(function)
         require(named, "observables", "functions of rho, by name", f"{name}: {function}")
+        with users_function(function, "observables", words):
+            jax.eval_shape(lambda state, function=function: jnp.asarray(function(state)), rho)
     return tuple(sorted((observables or {}).items()))
 
 
-def _check_choices(method: str, save: tuple[str, ...], gradient: str) -> None:
+def _check_choices(method: str, save: Sequence[str], gradient: str) -> None:
     require_choice(method, "method", ("auto", *METHODS))
-    require(isinstance(save, tuple | list), "save", "a tuple of names", save)
+    require(isinstance(save, tuple | list), "save", "a name or a tuple of names", save)
     for name in save:
         require_choice(name, "save", OBSERVABLES)
     require_choice(gradient, "gradient", ("reverse", "forward"))

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from qbjax.common.checks import ArgumentError, is_concrete
+from qbjax.common.checks import ArgumentError, is_concrete, require
+from qbjax.common.memory import memory
 from qbjax.model.star_battery import StarBattery
 
 try:
@@ -57,15 +58,25 @@ def map_batch(
         return _solve_batch(solve, model, shared, threads)
     except TypeError as error:
         # JAX has no other way to say it.
-        if "forward-mode autodiff" in str(error):
+        if any(text in str(error) for text in _FORWARD_ERRORS):
             raise ArgumentError(_FORWARD) from error
         raise
 
 
+# What it says where derivatives of second order are asked for through those of reverse mode.
+_FORWARD_ERRORS = "forward-mode autodiff", "'NoneType' and 'tuple'"
 _FORWARD = (
     'Argument `gradient` of qbjax.evolve must be "forward" for jax.jvp, jax.jacfwd and jax.hessian '
     '(written as jacfwd of jacfwd), but is "reverse", as in all that is built on it.'
 )
+
+
+def require_room(model: StarBattery) -> None:
+    """Refuse, before it is allocated, a state of charger and battery that no memory holds."""
+    size = 16 * (model.charger.levels * model.levels) ** 2
+    needed, there = (f"{amount / 1e9:,.1f} GB" for amount in (size, memory()))
+    words = f"small enough for a state of charger and battery to fit into {there}"
+    require(size < memory(), "N", words, f"{model.N_max}, which takes {needed}")
 
 
 def _solve_batch(

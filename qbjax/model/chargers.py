@@ -37,6 +37,11 @@ class Charger:
     elements: tuple[float, ...]
     truncated: bool = False
 
+    def __repr__(self) -> str:
+        """Return the call that makes it."""
+        size = {"cavity": f"{self.levels}", "spin": f"{(self.levels - 1) / 2:g}"}
+        return f"qbjax.{self.name}({size.get(self.name, '')})"
+
     @property
     def lowering(self) -> np.ndarray:
         """The lowering operator, shape (levels, levels): sigma^-, a or S_-."""

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import PyTree
 
-from qbjax.common.checks import require
+from qbjax.common.checks import require, users_function
 from qbjax.model.pulses import PiecewiseConstant, is_pulse
 from qbjax.model.terms import Jump, Term, total
 
@@ -20,10 +20,12 @@ Tree = TypeVar("Tree")
 
 
 def as_terms(terms: object, name: str, kind: type) -> tuple[PyTree, ...]:
-    """Return terms as a tuple; a single one stands for itself."""
+    """Return terms as a tuple; a single one stands for itself, and None for none."""
+    terms = () if terms is None else terms
     several = tuple(terms) if isinstance(terms, tuple | list) else (terms,)
+    kinds = ", ".join(dict.fromkeys(type(term).__name__ for term in several))
     of_kind = all(isinstance(term, kind) for term in several)
-    require(of_kind, name, f"a sequence of qbjax.{kind.__name__}", f"of {type(terms).__name__}")
+    require(of_kind, name, f"a qbjax.{kind.__name__} or a sequence of them", f"of type {kinds}")
     return several
 
 
@@ -53,10 +55,23 @@ def require_sizes(terms: tuple[Term, ...], name: str, charger_levels: int, level
         "matrix": (levels, f"a battery matrix of N_max + 1 = {levels} levels"),
     }
     for term in terms:
+        _require_bands(term, name, levels)
         for part, (size, words) in expected.items():
             sizes = [band.shape[-1] for band in (getattr(term, part) or {}).values()]
             value = f"with one of {sizes[0]}" if sizes else "empty"
             require(set(sizes) <= {size}, name, f"terms with {words}", value)
+
+
+def _require_bands(term: Term, name: str, levels: int) -> None:
+    """Refuse an operator of the battery that is a function of the user's own and makes no bands."""
+    function = term.battery
+    if function is None:
+        return
+    words = "terms with functions (N, levels), by JAX operations, of bands {k: (levels,)}"
+    with users_function(function, name, words):
+        bands = jax.eval_shape(lambda N: function(N, levels), jax.ShapeDtypeStruct((), int))
+        fits = all(isinstance(k, int) and band.shape == (levels,) for k, band in bands.items())
+    require(fits, name, words, f"with {function.__name__}, which returns {bands}")
 
 
 def probing_times(terms: tuple[Term, ...]) -> list[ArrayLike]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import PyTree
 
-from qbjax.common.checks import array_module, as_real, require, require_known
+from qbjax.common.checks import array_module, as_real, require, require_known, users_function
 from qbjax.common.printing import Line, Printed
 
 
@@ -80,7 +80,9 @@ class Pulse(Printed):
             require_known(array_module(times).isfinite(times), "stops", "finite", stops)
             self.stops = jnp.asarray(times)
         self.parameters = jax.tree.map(_parameter, parameters)
-        value = jax.eval_shape(self, jax.ShapeDtypeStruct((), float))
+        words = "real and of shape (), of (t, *parameters) by JAX operations, without `if`"
+        with users_function(function, "function", words):
+            value = jax.eval_shape(self, jax.ShapeDtypeStruct((), float))
         is_real = value.shape == () and jnp.issubdtype(value.dtype, jnp.floating)
         kind = f"of shape {value.shape} and type {value.dtype}"
         require(is_real, "function", "real and of shape ()", kind)
@@ -196,3 +198,8 @@ def pulses_of(model: PyTree) -> list[Pulse | PiecewiseConstant]:
 def at_time(parameter: Any, t: ArrayLike) -> Any:
     """Return the value of a parameter at a time, whether or not it depends on it."""
     return parameter(t) if is_pulse(parameter) else parameter
+
+
+def in_words(parameter: Any) -> Any:
+    """Return a parameter, and what depends on time in a few words."""
+    return f"a {type(parameter).__name__} of time" if is_pulse(parameter) else parameter

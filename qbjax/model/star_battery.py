@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import equinox as eqx
 import jax
@@ -15,12 +15,14 @@ from qbjax.basis.ladder import lowering_elements
 from qbjax.common.checks import (
     array_module,
     as_array,
+    as_count,
+    goes_with,
     is_concrete,
     require,
     require_choice,
     require_known,
 )
-from qbjax.common.printing import Line, Printed, text_of
+from qbjax.common.printing import Line, Printed, span_of, text_of
 from qbjax.common.types import Array
 from qbjax.model.chargers import Charger, qubit
 from qbjax.model.own_terms import (
@@ -34,7 +36,15 @@ from qbjax.model.own_terms import (
     with_batch_axes,
 )
 from qbjax.model.parameters import NOT_NEGATIVE, PARAMETERS
-from qbjax.model.pulses import PiecewiseConstant, Pulse, Value, at_time, is_pulse, pulses_of
+from qbjax.model.pulses import (
+    PiecewiseConstant,
+    Pulse,
+    Value,
+    at_time,
+    in_words,
+    is_pulse,
+    pulses_of,
+)
 from qbjax.model.terms import Jump, Term
 
 
@@ -141,8 +151,8 @@ class StarBattery(Printed):
         Gamma_z: Value | None = None,
         charger: Charger | None = None,
         frame: str = "rotating",
-        hamiltonian: tuple[Term, ...] = (),
-        jumps: tuple[Jump, ...] = (),
+        hamiltonian: Term | Sequence[Term] | None = None,
+        jumps: Jump | Sequence[Jump] | None = None,
         N_max: int | None = None,
     ):
         """Check the parameters and broadcast them together."""
@@ -202,8 +212,7 @@ class StarBattery(Printed):
         lines: list[Line] = [("N", self.N, f"qubits, in {self.levels} levels")]
         for name, row in PARAMETERS.items():
             value = getattr(self, name)
-            text = _time_dependence(value) if is_pulse(value) else value
-            lines.append((name, text, "" if row.units == "1" else f"({row.units})"))
+            lines.append((name, in_words(value), "" if row.units == "1" else f"({row.units})"))
         for name in ("hamiltonian", "jumps"):
             terms = getattr(self, name)
             lines.append((name, f"{len(terms)} of your own" if terms else None, ""))
@@ -259,18 +268,11 @@ class StarBattery(Printed):
         return self.frame == "lab" or bool(pulses_of(self))
 
 
-def _time_dependence(value: Value) -> str:
-    return f"a {type(value).__name__} of time"
-
-
 def _span(value: Value) -> str:
     """Return a value in a word or two, or from where to where those of a batch lie."""
-    if is_pulse(value):
-        return _time_dependence(value)
-    if not is_concrete(value) or value.ndim == 0:
-        return text_of(value)
-    ends = [text_of(end) for end in (jnp.min(value), jnp.max(value))]
-    return " ... ".join(dict.fromkeys(ends))
+    if is_pulse(value) or not is_concrete(value):
+        return text_of(in_words(value))
+    return span_of(np.asarray(value))
 
 
 def out_of_range(model: StarBattery) -> jax.Array:
@@ -324,12 +326,11 @@ def _common_shape(named: dict[str, PyTree], factors: list[jax.Array]) -> tuple[i
     """Return the shape of the batch, or refuse the parameter that does not fit those before it."""
     shape: tuple[int, ...] = ()
     for name, value in [*named.items(), *(("hamiltonian or jumps", factor) for factor in factors)]:
-        fits = all(
-            1 in pair or pair[0] == pair[1]
-            for pair in zip(shape[::-1], jnp.shape(value)[::-1], strict=False)
-        )
-        require(fits, name, f"of a shape that goes with {shape}", f"of shape {jnp.shape(value)}")
-        shape = jnp.broadcast_shapes(shape, jnp.shape(value))
+        own = jnp.shape(value)
+        fits = goes_with(shape, own)
+        require(fits, name, f"of a shape that goes with {shape}", f"of shape {own}")
+        require(0 not in own, name, "at least one number", f"of shape {own}")
+        shape = jnp.broadcast_shapes(shape, own)
     return shape
 
 
@@ -342,9 +343,9 @@ def _padded_size(N: Array, N_max: int | None) -> int:
         scalar = is_concrete(N) and N.ndim == 0
         require(scalar, "N_max", "given where N is an array or traced", "None")
         return int(N)
-    require(isinstance(N_max, int | np.integer) and N_max >= 1, "N_max", requirement, N_max)
-    require_known(N_max >= N, "N", f"at most N_max = {N_max}", N)
-    return int(N_max)
+    size = as_count(N_max, "N_max")
+    require_known(size >= N, "N", f"at most N_max = {size}", N)
+    return size
 
 
 def _real(name: str, value: ArrayLike) -> Array:

@@ -25,7 +25,8 @@ from qbjax.common.checks import (
     require,
     require_known,
 )
-from qbjax.model.pulses import Value, at_time, is_pulse
+from qbjax.common.printing import Line, Printed
+from qbjax.model.pulses import Value, at_time, in_words, is_pulse
 
 # <n|B|n - k> as an array over n, for each offset k.
 Bands = dict[int, jax.Array]
@@ -153,7 +154,7 @@ def J_plus(N: ArrayLike, levels: int) -> Bands:
 _PADDED = (identity, excitations, J_z, J_minus, J_plus)
 
 
-class Term(eqx.Module):
+class Term(Printed):
     """A coefficient times a charger matrix times an operator of the battery.
 
     Parameters
@@ -208,6 +209,15 @@ class Term(eqx.Module):
         self.matrix = None if callable(battery) else _bands(battery, "battery")
         self.battery = battery if callable(battery) else None
 
+    def _lines(self) -> list[Line]:
+        matrix = "a matrix of your own"
+        function = getattr(self.battery, "__name__", "a function of your own")
+        return [
+            ("coefficient", in_words(self.coefficient), ""),
+            ("charger", "identity" if self.charger is None else matrix, ""),
+            ("battery", matrix if self.battery is None else function, ""),
+        ]
+
     def operator(self, t: ArrayLike, charger_levels: int, N: ArrayLike, levels: int) -> Operator:
         """Return the operator at a time."""
         coefficient = _split({0: jnp.asarray(at_time(self.coefficient, t))})
@@ -231,7 +241,7 @@ class Term(eqx.Module):
         return collect(parts)
 
 
-class Jump(eqx.Module):
+class Jump(Printed):
     """A rate with its jump operator: rate (L rho L^dagger - {L^dagger L, rho}/2).
 
     Parameters
@@ -273,6 +283,10 @@ class Jump(eqx.Module):
         require(are_terms, "terms", "at least one qbjax.Term", kinds)
         self.terms = terms
 
+    def _lines(self) -> list[Line]:
+        parts = [line for term in self.terms for line in term._lines()]
+        return [("rate", in_words(self.rate), "(unit of g)"), *parts]
+
 
 def total(
     terms: tuple[Term, ...], t: ArrayLike, charger_levels: int, N: ArrayLike, levels: int
@@ -291,6 +305,7 @@ def _bands(matrix: ArrayLike, name: str) -> RealBands:
     if array.ndim != 2 or array.shape[0] != array.shape[1] or array.size == 0:
         shape = f"of shape {array.shape}"
         raise ArgumentError(f"Argument `{name}` must be a square matrix, but is {shape}.")
+    require_known(numpy.isfinite(array), name, "finite", matrix)
     levels = len(array)
     bands = {}
     for k in range(1 - levels, levels):

@@ -162,6 +162,11 @@ def draw_sweep(dataset: Dataset, stem: str | Path) -> list[Path]:
     stem
         Beginning of the files' names; that of the observable is added.
 
+    Raises
+    ------
+    ArgumentError
+        Where it is no dataset.
+
     Examples
     --------
     >>> import tempfile
@@ -171,6 +176,10 @@ def draw_sweep(dataset: Dataset, stem: str | Path) -> list[Path]:
     ...     [path.name for path in qb.plot.draw_sweep(dataset, f"{folder}/small")]
     ['small-ratio.png', 'small-ratio.pdf']
     """
+    from xarray import Dataset
+
+    kind = f"of type {type(dataset).__name__}"
+    require(isinstance(dataset, Dataset), "dataset", "what qbjax.sweep returned", kind)
     made = []
     for name in dataset.data_vars:
         drawable = set(dataset[name].dims) <= {*dataset.coords, "point"} and dataset[name].ndim > 0
@@ -226,6 +235,11 @@ def _spread(length: int, most: int) -> list[int]:
 
 def _others(data: DataArray, over: tuple[str, ...], most: int) -> list[str]:
     """Return the dimensions that are not drawn along; refuse too many."""
+    from xarray import DataArray
+
+    one = isinstance(data, DataArray)
+    kind = f"of type {type(data).__name__}"
+    require(one, "data", "one observable of a dataset, as in `dataset.energy`", kind)
     others = [str(dim) for dim in data.dims if dim not in over]
     fits = set(over) <= set(data.dims) and len(others) <= most
     dimensions = f"of the dimensions {', '.join(over)}" + " and at most one more" * most

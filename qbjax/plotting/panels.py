@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from qbjax.common.checks import as_array, require
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -91,6 +93,11 @@ def tomogram(ax: Axes, rho: ArrayLike, label: str, ladder: bool = True) -> AxesI
     ladder
         Label the levels with m = n - N/2; False labels them with n.
 
+    Raises
+    ------
+    ArgumentError
+        Where the state is no square matrix.
+
     Examples
     --------
     >>> import qbjax as qb
@@ -98,7 +105,9 @@ def tomogram(ax: Axes, rho: ArrayLike, label: str, ladder: bool = True) -> AxesI
     >>> with qb.plot.figure(8.6, 6.0) as (figure, axes):
     ...     image = qb.plot.tomogram(axes[0, 0], state.battery, "populations and coherences")
     """
-    values = np.abs(np.asarray(rho))
+    values = np.abs(as_array(rho, "rho"))
+    square = values.ndim == 2 and values.shape[0] == values.shape[1] > 1
+    require(square, "rho", "of shape (N + 1, N + 1)", f"of shape {values.shape}")
     N = values.shape[0] - 1
     image = ax.imshow(values, origin="lower", cmap="Blues", vmin=0)
     ticks = np.unique(np.linspace(0, N, min(N, 8) + 1).round().astype(int))

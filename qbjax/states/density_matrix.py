@@ -223,7 +223,9 @@ def _matrix_checks(rho: Array, tolerance: float) -> _Checks:
     trace = module.trace(rho, axis1=-2, axis2=-1).real
     lowest = _negative_eigenvalue(rho, tolerance)
     signed = "a state without negative eigenvalues"
+    finite = module.all(module.isfinite(rho), axis=(-2, -1))
     return [
+        (finite, "of finite numbers", "one with NaN or infinity"),
         (skew <= tolerance, "Hermitian", _text("off by {:.6g}", skew)),
         (abs(trace - 1) <= tolerance, "a state of trace 1", _text("of trace {:.9g}", trace, 1.0)),
         (lowest >= 0, signed, _text("one with the eigenvalue {:.6g}", lowest)),

@@ -73,7 +73,7 @@ def to_qutip(
     array = np.asarray(value)
     half = array.ndim // 2 or 1
     rows, columns = array.shape[:half], array.shape[half:]
-    has_form = array.ndim in (1, 2, 4) and columns in ((), rows)
+    has_form = array.size > 0 and array.ndim in (1, 2, 4) and columns in ((), rows)
     has_form = has_form and (half < 2 or rows[0] == charger.levels)
     forms = f"a model, or of shape (n,), (n, n) or ({charger.levels}, n, {charger.levels}, n)"
     require(has_form, "value", forms, f"of shape {array.shape}")

@@ -7,7 +7,14 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from qbjax.basis.ladder import lowering_elements
-from qbjax.common.checks import as_array, as_real, require
+from qbjax.common.checks import (
+    as_array,
+    as_real,
+    goes_with,
+    number_where,
+    require,
+    require_known,
+)
 from qbjax.states.density_matrix import as_state
 from qbjax.states.ergotropy import battery_frequency, number_of_qubits
 from qbjax.states.qobj import from_qobj, is_qobj
@@ -21,12 +28,18 @@ def average_power(energy: ArrayLike, t: ArrayLike) -> jax.Array:
     energy
         Energy at the times t, shape (...).
     t
-        Times, shape (...); both broadcast.
+        Times, not negative, shape (...); both broadcast.
 
     Returns
     -------
     Power in the unit of energy over that of time, shape (...). At t = 0 it is the limit for a
     battery that starts empty; there its derivatives are given as 0.
+
+    Raises
+    ------
+    ArgumentError
+        Where a time is negative or no finite number (NaN where JAX is tracing it), or the shapes do
+        not go together.
 
     Examples
     --------
@@ -36,8 +49,13 @@ def average_power(energy: ArrayLike, t: ArrayLike) -> jax.Array:
     [0.  1.5]
     """
     stored, time = jnp.asarray(as_real(energy, "energy")), jnp.asarray(as_real(t, "t"))
+    fits = goes_with(stored.shape, time.shape)
+    require(fits, "t", f"of a shape that goes with {stored.shape}", f"of shape {time.shape}")
+    possible = (time >= 0) & jnp.isfinite(time)
+    require_known(possible, "t", "finite and not negative", t)
     started = time != 0
-    return jnp.where(started, stored / jnp.where(started, time, 1), 0.0)
+    power = jnp.where(started, stored / jnp.where(started, time, 1), 0.0)
+    return number_where(possible, power)
 
 
 def instantaneous_power(

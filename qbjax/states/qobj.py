@@ -10,7 +10,7 @@ from typing import Protocol, TypeGuard
 
 import numpy as np
 
-from qbjax.common.checks import ArgumentError, require
+from qbjax.common.checks import ArgumentError, as_count, require
 from qbjax.model.chargers import Charger, qubit
 
 
@@ -62,14 +62,10 @@ def from_qobj(
         qobj, columns = qobj.proj(), rows
     array = turned(qobj.full().reshape(rows + columns), charger or qubit())
     if N_max is not None:
-        require(
-            rows[-1] - 1 <= N_max,
-            name,
-            f"of at most `N_max` + 1 = {N_max + 1} levels",
-            f"of {rows[-1]}",
-        )
+        room = as_count(N_max, "N_max") + 1
+        require(rows[-1] <= room, name, f"of at most `N_max` + 1 = {room} levels", f"of {rows[-1]}")
         ladder = {len(rows) - 1, array.ndim - 1}
-        free = N_max + 1 - rows[-1]
+        free = room - rows[-1]
         array = np.pad(array, [(0, free * (i in ladder)) for i in range(array.ndim)])
     return array
 

@@ -25,7 +25,7 @@ from qbjax.evolution.result import Trajectory
 from qbjax.exact.applies import without_idle_drive
 from qbjax.generator import stored_states
 from qbjax.generator.lindblad import generator
-from qbjax.model.batching import map_batch
+from qbjax.model.batching import map_batch, require_room
 from qbjax.model.method import choose as choose_from
 from qbjax.model.star_battery import StarBattery, out_of_range, over_batch, require_model
 from qbjax.steady import nullspace
@@ -108,6 +108,7 @@ def steady_state(
     direct 0.2581 0.2518 1
     """
     require_model(model)
+    require_room(model)
     model = without_idle_drive(model)
     require_choice(method, "method", ("auto", *METHODS))
     allowed = as_number(tolerance, "tolerance")

@@ -13,7 +13,7 @@ from jaxtyping import PyTree
 
 from qbjax.charging.dephasing import OptimalDephasing, optimal_dephasing
 from qbjax.charging.times import DEFINITIONS, ChargingTime, charging_time
-from qbjax.common.checks import ArgumentError, Status, require
+from qbjax.common.checks import ArgumentError, Status, require, users_function
 from qbjax.evolution.evolve import evolve
 from qbjax.evolution.result import Trajectory
 from qbjax.exact.applies import is_exact
@@ -257,17 +257,9 @@ def _value(
 
     for _ in model.batch_shape:
         each = eqx.filter_vmap(each)
-    try:
+    words = "functions of (model, steady, trajectory) by JAX operations, without `if`"
+    with users_function(function, "observables", words):
         return each(model, solutions)
-    except ArgumentError:
-        raise
-    except Exception as error:
-        first = str(error).strip().partition("\n")[0]
-        requirement = "functions of (model, steady, trajectory) by JAX operations, without `if`"
-        value = f"{function.__name__}, which raises {type(error).__name__}: {first}"
-        raise ArgumentError(
-            f"Argument `observables` must be {requirement}, but is {value}"
-        ) from error
 
 
 def grad_of(name: str, parameter: str) -> Observable:

@@ -240,9 +240,10 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        room = "make room and " if full else ""
-        advice = f"what is there is kept: {room}call again with the same store"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            advice = "what is there is kept: make room and call again with the same store"
+        else:
+            advice = "give a store in a directory that can be written; what is there is kept"
         raise OSError(error.errno, f"{error.strerror} ({advice})", str(path)) from error
 
 

@@ -1,5 +1,6 @@
 """The command line, in-process: right input, wrong input, and what --json promises."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -259,3 +260,34 @@ def test_as_a_module():
     assert done.returncode == 2
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
+
+
+def test_names_and_numbers_are_taken_as_people_write_them(calls):
+    main(["steady-state", "--N", "2e0", "--F", "0.5", "--gamma_C", "0.3"])
+    model, _ = calls[0]
+    assert int(model.N) == 2
+    assert float(model.gamma_C) == 0.3
+
+
+def test_negative_times_are_no_option(capsys):
+    assert main(["evolve", *MODEL, "--times", "-1,2"]) == 2
+    assert "Argument `ts` must be" in capsys.readouterr().err
+
+
+def test_a_sweep_that_failed_everywhere_says_so(capsys, tmp_path):
+    (tmp_path / "job.toml").write_text(
+        f'observables = ["energy"]\nstore = "{tmp_path}/s.zarr"\n[grid]\nN = [1]\nF = [0.0]\n'
+    )
+    assert main(["sweep", str(tmp_path / "job.toml")]) == 2
+    assert "NO_DRIVE" in capsys.readouterr().err
+
+
+def test_a_disk_that_is_full_is_one_line(capsys, monkeypatch):
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main(["steady-state", *MODEL]) == 2
+        monkeypatch.undo()
+        # What could not be written is still there, and closing would try again.
+        with contextlib.suppress(OSError):
+            full.close()
+    assert capsys.readouterr().err.count("\n") == 1

@@ -191,3 +191,15 @@ def test_second_derivatives_are_those_of_differences_of_values(name):
     values = [function(0.5 + i * h) for i in (-2, -1, 0, 1, 2)]
     expected = np.dot([-1, 16, -30, 16, -1], values) / (12 * h**2)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_an_optimum_at_the_end_of_a_branch_has_no_derivative():
+    def best(F):
+        model = qb.StarBattery(N=2, F=F)
+        best = qb.optimal_dephasing(model, branch="continuous", throw=False)
+        return best.gamma_C, best
+
+    slope, best = jax.grad(best, has_aux=True)(0.5)
+    assert best.status == qb.Status.AMBIGUOUS
+    assert np.isfinite(best.gamma_C)
+    assert np.isnan(slope)

@@ -89,10 +89,10 @@ def test_what_has_not_converged_says_what_to_do():
 
 def test_a_batch_is_short():
     text = str(qb.steady_state(BATCH, throw=False))
-    assert line("status", text) == "OK 1 times, NO_DRIVE 1 times"
-    assert line("energy", text) == "array 2 from 0.5 to 0.5, 1 not finite in the unit of omega_B"
+    assert line("status", text) == "1 OK, 1 NO_DRIVE"
+    assert line("energy", text) == "0.5 (2 values, 1 not finite) in the unit of omega_B"
     assert max(map(len, text.splitlines())) < 120
-    assert line("F", str(BATCH)) == "array 2 from 0 to 0.5 (unit of g)"
+    assert line("F", str(BATCH)) == "0 ... 0.5 (2 values) (unit of g)"
 
 
 @pytest.mark.parametrize("transform", [jax.jit, jax.vmap, jax.grad])
