@@ -1,6 +1,9 @@
 """How the tests compile and share the cores."""
 
+import gc
 import os
+
+import pytest
 
 
 def pytest_configure(config):
@@ -23,3 +26,17 @@ def _keep_programs(directory):
     os.environ.pop("QBJAX_CACHE", None)
     use_cache(directory)
     os.environ["QBJAX_CACHE"] = "0"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forget_programs():
+    """Let go of the programs of a file of tests.
+
+    Each takes several of the 65530 pieces of memory that Linux lets a process map, and XLA aborts
+    the process when there are none left.
+    """
+    yield
+    import jax
+
+    jax.clear_caches()
+    gc.collect()
