@@ -250,7 +250,7 @@ def assert_eager_is_jit_is_vmap(summary, models, *, rtol, atol):
 
 def dense(generator, operator):
     """An operator of a generator of qbjax as a matrix, out of the gauge."""
-    return generator.matrix(operator.gauged(-1))
+    return generator.matrix(operator.gauged(-1))[0]
 
 
 def effective_hamiltonian(generator):
@@ -263,7 +263,7 @@ def superoperator(generator):
     drift = dense(generator, generator.drift)
     one = jnp.eye(len(drift))
     matrix = jnp.kron(drift, one) + jnp.kron(one, drift.conj())
-    for rate, jump in generator.jumps:
-        operator = dense(generator, jump)
-        matrix = matrix + rate * jnp.kron(operator, operator.conj())
+    for rate, left, right, _ in generator.jumps:
+        operators = dense(generator, left), dense(generator, right)
+        matrix = matrix + rate * jnp.kron(operators[0], operators[1].conj())
     return matrix

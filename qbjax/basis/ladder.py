@@ -8,7 +8,34 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from qbjax.basis.basis import Basis, Key, Make
 from qbjax.common import linalg
+from qbjax.common.types import Array
+
+
+class Ladder(Basis):
+    """The Dicke ladder alone: all that collective operators reach from an empty battery."""
+
+    @property
+    def blocks(self) -> int:
+        """One ladder."""
+        return 1
+
+    def live(self, N: ArrayLike) -> jax.Array:
+        """Return the mask of the levels that are no padding, shape (1, levels)."""
+        return live_levels(N, self.levels)[None]
+
+    def bands(self, make: Make, N: ArrayLike) -> dict[Key, jax.Array]:
+        """Return the bands of an operator, each of shape (1, levels)."""
+        return {key: band[None] for key, band in make(N, self.levels).items()}
+
+    def split(self, state: Array) -> Array:
+        """Return a state as its one block."""
+        return state[None]
+
+    def joined(self, blocks: jax.Array) -> jax.Array:
+        """Return the one block of a state."""
+        return blocks[0]
 
 
 def level_numbers(levels: int) -> jax.Array:

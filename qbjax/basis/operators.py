@@ -3,10 +3,11 @@ r"""Operators on charger (x) battery, stored by their diagonals.
 Every operator of the theory moves charger and battery by a few levels. So it is a set of entries,
 one for each offset s in the charger and k in the ladder:
 
-    <a, n| A |a - s, n - k> = i^phase w_an,       w real, shape (d_c, levels), phase 0 or 1.
+    <a, n| A |a - s, n - k> = i^phase w_an,       w real, phase 0 or 1.
 
-The keys (s, k, phase) are structure, known when a program is compiled; the weights are values.
-Keeping the phase in the structure means that a real model is computed with real numbers only.
+Each ladder of a `Basis` has its own weights: they are arrays (d_c, blocks, levels). The keys
+(s, k, phase) are structure, known when a program is compiled; the weights are values. Keeping the
+phase in the structure means that a real model is computed with real numbers only.
 """
 
 from collections.abc import Iterable
@@ -15,6 +16,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
+
+from qbjax.basis.basis import Basis
 
 # Offset s in the charger and k in the ladder, power of i.
 Key = tuple[int, int, int]
@@ -59,21 +62,24 @@ class Operator(eqx.Module):
             parts.append(((s, k, phase + sign * s), weights))
         return collect(parts)
 
-    def dense(self, charger_levels: int, levels: int) -> jax.Array:
-        """Return the matrix, shape (charger_levels * levels,) * 2, complex."""
+    def dense(self, charger_levels: int, basis: Basis) -> jax.Array:
+        """Return the complex matrix of each block, shape (blocks, d, d) with d = d_c levels."""
+        levels = basis.levels
         a, n = jnp.arange(charger_levels)[:, None], jnp.arange(levels)
-        matrix = jnp.zeros((charger_levels, levels, charger_levels, levels), complex)
+        matrix = jnp.zeros((basis.blocks, charger_levels, levels, charger_levels, levels), complex)
         for (s, k, phase), weights in self.entries.items():
             # A negative index would count from the end: what lies outside is sent far out.
             column = jnp.where(a >= s, a - s, charger_levels)
             other = jnp.where(n >= k, n - k, levels)
-            matrix = matrix.at[a, n, column, other].add(weights * 1j**phase, mode="drop")
-        return matrix.reshape(2 * (charger_levels * levels,))
+            elements = weights.swapaxes(0, 1) * 1j**phase
+            matrix = matrix.at[:, a, n, column, other].add(elements, mode="drop")
+        return matrix.reshape(basis.blocks, *2 * (charger_levels * levels,))
 
 
 def shift(weights: jax.Array, s: int, k: int) -> jax.Array:
     """Return w_{a-s, n-k}: the weights moved, zero where they come from outside."""
-    return jax.lax.pad(weights, jnp.zeros((), weights.dtype), [(s, -s, 0), (k, -k, 0)])
+    inner = [(0, 0, 0)] * (weights.ndim - 2)
+    return jax.lax.pad(weights, jnp.zeros((), weights.dtype), [(s, -s, 0), *inner, (k, -k, 0)])
 
 
 def collect(parts: Iterable[tuple[Key, jax.Array]]) -> Operator:

@@ -236,7 +236,7 @@ def _on_grid(model: StarBattery, end: jax.Array) -> jax.Array:
 
 def _sizes(model: StarBattery) -> list[tuple[PyTree, PyTree]]:
     """Return everything that may be a pulse, with the size of the operator that it multiplies."""
-    shape = model.charger.levels, model.N, model.levels
+    shape = model.charger.levels, model.N, model.basis
 
     def size(terms: tuple[Term, ...]) -> jax.Array:
         plain = [

@@ -16,22 +16,22 @@ def spectral_box(generator: Generator) -> tuple[jax.Array, jax.Array]:
     """
     drift = generator.drift
     hamiltonian = (drift + drift.adjoint.scaled(-1.0)).scaled(0.5, power=1)
-    lowest, highest = _range(generator, hamiltonian)
+    lowest, highest = _range(hamiltonian)
     decay, width = jnp.zeros(()), highest - lowest
-    for rate, jump in generator.jumps:
-        square = _norm(generator, jump.adjoint @ jump)
+    for rate, jump, _, _ in generator.jumps:
+        square = _norm(jump.adjoint @ jump)
         even = (jump + jump.adjoint).scaled(0.5)
         odd = (jump + jump.adjoint.scaled(-1.0)).scaled(0.5)
         # With L = A + B, A Hermitian and B not, that is the part X -> B X A - A X B.
-        skew = jnp.minimum(2 * _norm(generator, even) * _norm(generator, odd), square)
+        skew = jnp.minimum(2 * _norm(even) * _norm(odd), square)
         width = width + rate * skew
-        decay = decay + rate * _strength(generator, jump, square)
+        decay = decay + rate * _strength(jump, square)
     return decay, width
 
 
-def _range(generator: Generator, operator: Operator) -> tuple[jax.Array, jax.Array]:
+def _range(operator: Operator) -> tuple[jax.Array, jax.Array]:
     """Return bounds of the smallest and the largest eigenvalue of a Hermitian operator."""
-    centre = radius = jnp.zeros((generator.charger_levels, generator.levels))
+    centre = radius = jnp.zeros(())
     for (s, k, _), weights in operator.entries.items():
         if s == k == 0:
             centre = centre + weights
@@ -40,15 +40,15 @@ def _range(generator: Generator, operator: Operator) -> tuple[jax.Array, jax.Arr
     return jnp.min(centre - radius), jnp.max(centre + radius)
 
 
-def _norm(generator: Generator, operator: Operator) -> jax.Array:
+def _norm(operator: Operator) -> jax.Array:
     """Return a bound of the norm of an operator that is Hermitian or the opposite."""
-    rows = jnp.zeros((generator.charger_levels, generator.levels))
+    rows = jnp.zeros(())
     for weights in operator.entries.values():
         rows = rows + jnp.abs(weights)
     return jnp.max(rows)
 
 
-def _strength(generator: Generator, jump: Operator, square: jax.Array) -> jax.Array:
+def _strength(jump: Operator, square: jax.Array) -> jax.Array:
     """Return a bound of the decay rates that one jump of unit rate brings."""
     if any((s, k) != (0, 0) for s, k, _ in jump.entries):
         return 2 * square

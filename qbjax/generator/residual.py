@@ -1,4 +1,4 @@
-r"""L rho without the rounding that hides slow rates beside fast ones.
+r"""L rho without the rounding that hides slow rates beside fast ones, for one ladder.
 
 Where rates lie a factor R apart, a residual in double precision is wrong by eps R of the slow rates
 and no refinement gets below that. Here each product and each sum carries its rounding error along
@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qbjax.basis.operators import shift
+from qbjax.basis.operators import Key, Operator, shift
 from qbjax.model.equation import terms
 from qbjax.model.star_battery import StarBattery
 from qbjax.model.terms import total
@@ -62,14 +62,14 @@ class Refined(eqx.Module):
 def refined(model: StarBattery) -> Refined:
     """Return the generator of one model that does not depend on time, in double-double."""
     hamiltonian, jumps = terms(model, 0.0)
-    shape = (0.0, model.charger.levels, model.N, model.levels)
+    shape = (0.0, model.charger.levels, model.N, model.basis)
     sides, both = [], []
     # Term by term: a sum would round a small one beside a large one.
     for term in hamiltonian:
-        for (s, k, phase), weights in term.operator(*shape).gauged().entries.items():
+        for (s, k, phase), weights in _entries(term.operator(*shape)):
             sides.append(((s, k, 0, 0, phase - 1), (weights, jnp.zeros_like(weights))))
     for jump in jumps:
-        rate, entries = jnp.asarray(jump.rate), total(jump.terms, *shape).gauged().entries.items()
+        rate, entries = jnp.asarray(jump.rate), _entries(total(jump.terms, *shape))
         for ((s, k, p), one), ((t, m, q), other) in itertools.product(entries, entries):
             lost = _times(_product(one, other), -rate / 2)
             moved = shift(lost[0], -s, -k), shift(lost[1], -s, -k)
@@ -82,6 +82,11 @@ def refined(model: StarBattery) -> Refined:
         tuple(key for key, _ in sides),
         tuple(key for key, _ in both),
     )
+
+
+def _entries(operator: Operator) -> list[tuple[Key, jax.Array]]:
+    """Return the entries of an operator on one ladder in the gauge, with weights (d_c, levels)."""
+    return [(key, weights[:, 0]) for key, weights in operator.gauged().entries.items()]
 
 
 def _stacked(weights: list[Double]) -> Double:

@@ -1,7 +1,7 @@
-r"""How states are kept: the blocks of a Hermitian matrix, in the gauge of `generator.lindblad`.
+r"""How states are kept: what is independent in Hermitian matrices, in the gauge of `lindblad`.
 
-A stored state is an array (parts, blocks, levels, levels), with the parts (real,) or (real,
-imaginary) and the blocks (a, b), a <= b, between charger levels, row by row.
+A stored state is an array (parts, pairs, blocks, levels, levels), with the parts (real,) or (real,
+imaginary), the pairs (a, b), a <= b, of charger levels, row by row, and the blocks of the basis.
 """
 
 import jax
@@ -40,39 +40,46 @@ def stored_start(model: StarBattery, rho0: object) -> tuple[jax.Array, PyTree]:
 
 def _empty(generator: Generator, N: jax.Array, parts: int) -> jax.Array:
     """Return the stored state in which charger and battery are empty."""
-    stored = np.zeros((parts, len(generator.pairs), generator.levels, generator.levels))
-    stored[0, 0, 0, 0] = 1.0
+    stored = np.zeros(shape(generator, parts))
+    stored[0, 0, 0, 0, 0] = 1.0
     if is_concrete(N):
         return jnp.asarray(stored, float)
     # Not a constant of the program: XLA would spend long on folding what follows from it.
     return jnp.where(jnp.all(N > 0), jnp.asarray(stored, float), 0.0)
 
 
+def shape(generator: Generator, parts: int) -> tuple[int, ...]:
+    """Return the shape of a stored state."""
+    levels = generator.levels
+    return (parts, len(generator.pairs), generator.basis.blocks, levels, levels)
+
+
 def store(generator: Generator, rho: Array, parts: int) -> jax.Array:
     """Return a Hermitian matrix (d_c, L, d_c, L) as a stored state of one or two parts."""
-    return from_gauge(generator, _turn(generator) * rho, parts)
+    return from_gauge(generator, generator.basis.split(_turn(generator) * rho), parts)
 
 
 def from_gauge(generator: Generator, rho: Array, parts: int) -> jax.Array:
-    """Return a Hermitian matrix (d_c, L, d_c, L) in the gauge as a stored state."""
+    """Return Hermitian matrices (blocks, d_c, L, d_c, L) in the gauge as a stored state."""
     a, b = generator.pairs.T
-    blocks = rho[a, :, b, :]
-    stored = [blocks.real, blocks.imag][:parts]
+    pairs = rho.transpose(1, 3, 0, 2, 4)[a, b]
+    stored = [pairs.real, pairs.imag][:parts]
     return jnp.asarray(array_module(rho).stack(stored), float)
 
 
 def in_gauge(generator: Generator, stored: jax.Array) -> jax.Array:
-    """Return the matrix (d_c, L, d_c, L) of a stored state in the gauge; real if it has one part.
+    """Return the matrices (blocks, d_c, L, d_c, L) of a stored state in the gauge.
 
-    A unitary away from rho, so with the eigenvalues of rho.
+    They are real if it has one part, and a unitary away from rho, so with the eigenvalues of rho.
     """
     re, im = generator.square(stored)
-    return (re if im is None else re + 1j * im).swapaxes(1, 2)
+    return (re if im is None else re + 1j * im).transpose(2, 0, 3, 1, 4)
 
 
 def restore(generator: Generator, stored: jax.Array) -> jax.Array:
     """Return the complex matrix (d_c, L, d_c, L) of a stored state."""
-    return jnp.asarray(_turn(generator).conj() * in_gauge(generator, stored))
+    rho = generator.basis.joined(in_gauge(generator, stored))
+    return jnp.asarray(_turn(generator).conj() * rho)
 
 
 def _turn(generator: Generator) -> np.ndarray:
@@ -84,13 +91,15 @@ def _turn(generator: Generator) -> np.ndarray:
 def battery(generator: Generator, stored: jax.Array) -> jax.Array:
     """Return the reduced battery state (L, L): real for a stored state of one part."""
     parts = jnp.sum(stored[:, np.flatnonzero(generator.on_diagonal)], axis=1)
-    return parts[0] + 1j * parts[1] if stored.shape[0] == 2 else parts[0]
+    blocks = parts[0] + 1j * parts[1] if stored.shape[0] == 2 else parts[0]
+    return generator.basis.joined(blocks)
 
 
 def populations(generator: Generator, stored: jax.Array) -> jax.Array:
-    """Return the populations of charger and ladder, shape (d_c, L)."""
+    """Return the populations of charger and levels, summed over ladders, shape (d_c, L)."""
     levels = np.arange(generator.levels)
-    return stored[0, np.flatnonzero(generator.on_diagonal)[:, None], levels, levels]
+    blocks = stored[0, np.flatnonzero(generator.on_diagonal)][..., levels, levels]
+    return jnp.sum(blocks, axis=1)
 
 
 def charger_populations(generator: Generator, stored: jax.Array) -> jax.Array:
@@ -109,10 +118,11 @@ def spilled(generator: Generator, levels: jax.Array) -> jax.Array:
         The generator, and the populations of charger and ladder, shape (d_c, L).
     """
     upwards = jnp.zeros(generator.levels, bool)
-    for rate, operator in ((jnp.ones(()), generator.drift), *generator.jumps):
+    brought = [(jump.rate, jump.left) for jump in generator.jumps]
+    for rate, operator in ((jnp.ones(()), generator.drift), *brought):
         for (s, k, _), weights in operator.entries.items():
             if s > 0:
-                upwards |= jnp.roll(jnp.any(rate * weights != 0, axis=0), -k)
+                upwards |= jnp.roll(jnp.any(rate * weights != 0, axis=(0, 1)), -k)
     return jnp.sum(jnp.where(upwards, levels[-1], 0.0))
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import PyTree
 
+from qbjax.basis.basis import Basis
 from qbjax.common.checks import require, users_function
 from qbjax.model.pulses import PiecewiseConstant, is_pulse
 from qbjax.model.terms import Jump, Term, total
@@ -85,12 +86,12 @@ def probing_times(terms: tuple[Term, ...]) -> list[ArrayLike]:
 
 
 def skewness(
-    terms: tuple[Term, ...], N: jax.Array, charger_levels: int, levels: int, t: ArrayLike
+    terms: tuple[Term, ...], N: jax.Array, charger_levels: int, basis: Basis, t: ArrayLike
 ) -> jax.Array:
     """Return how far a sum of terms is from Hermitian, as a share of it; of the shape of N."""
 
     def of_one(terms: tuple[Term, ...], N: jax.Array) -> jax.Array:
-        adjoint = total(terms, t, charger_levels, N, levels).adjoint
+        adjoint = total(terms, t, charger_levels, N, basis).adjoint
         # The adjoint of the adjoint has nothing left beyond the ladder's ends.
         skew = adjoint + adjoint.adjoint.scaled(-1.0)
         sizes = []

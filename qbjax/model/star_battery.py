@@ -11,7 +11,8 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import PyTree
 
-from qbjax.basis.ladder import lowering_elements
+from qbjax.basis.basis import Basis
+from qbjax.basis.ladder import Ladder, lowering_elements
 from qbjax.common.checks import (
     array_module,
     as_array,
@@ -199,7 +200,7 @@ class StarBattery(Printed):
         for jump in self.jumps:
             require_sizes(jump.terms, "jumps", *sizes)
         for t in probing_times(self.hamiltonian):
-            off = skewness(self.hamiltonian, self.N, *sizes, t)
+            off = skewness(self.hamiltonian, self.N, self.charger.levels, self.basis, t)
             conjugate = "Hermitian (add the conjugate of each term that is not)"
             text = f"off by {np.max(off):.3g} of its size" if is_concrete(off) else ""
             require_known(off <= LARGEST_SKEWNESS, "hamiltonian", conjugate, text)
@@ -238,6 +239,11 @@ class StarBattery(Printed):
     def levels(self) -> int:
         """The number of ladder levels of every array, N_max + 1."""
         return self.N_max + 1
+
+    @property
+    def basis(self) -> Basis:
+        """The levels that states of the battery are written in."""
+        return Ladder(self.levels)
 
     @property
     def Delta_C(self) -> jax.Array | None:
@@ -304,7 +310,7 @@ def out_of_range(model: StarBattery) -> jax.Array:
         if pulse.stops is not None:
             refused |= anywhere(~jnp.isfinite(pulse.stops))
     for t in probing_times(model.hamiltonian):
-        off = skewness(model.hamiltonian, model.N, model.charger.levels, model.levels, t)
+        off = skewness(model.hamiltonian, model.N, model.charger.levels, model.basis, t)
         refused |= off > LARGEST_SKEWNESS
     return refused
 

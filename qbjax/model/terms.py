@@ -15,6 +15,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from qbjax.basis import ladder
+from qbjax.basis.basis import Basis
 from qbjax.basis.operators import Operator, collect
 from qbjax.common.checks import (
     ArgumentError,
@@ -218,27 +219,31 @@ class Term(Printed):
             ("battery", matrix if self.battery is None else function, ""),
         ]
 
-    def operator(self, t: ArrayLike, charger_levels: int, N: ArrayLike, levels: int) -> Operator:
+    def operator(self, t: ArrayLike, charger_levels: int, N: ArrayLike, basis: Basis) -> Operator:
         """Return the operator at a time."""
         coefficient = _split({0: jnp.asarray(at_time(self.coefficient, t))})
         charger = {(0, 0): jnp.ones(charger_levels)} if self.charger is None else self.charger
-        bands = self.matrix
-        if bands is None:
-            assert self.battery is not None
-            bands = _split(self.battery(N, levels))
+        bands: RealBands = basis.bands(self._bands, N)
         if self.battery not in _PADDED:
-            live = ladder.live_levels(N, levels)
+            live = basis.live(N)
             bands = {
-                (k, power): jnp.where(live & jnp.roll(live, k), band, 0.0)
+                (k, power): jnp.where(live & jnp.roll(live, k, axis=-1), band, 0.0)
                 for (k, power), band in bands.items()
             }
         parts = []
         for (_, power), factor in coefficient.items():
             for (s, more), element in charger.items():
                 for (k, still_more), band in bands.items():
-                    weights = factor * element[:, None] * band
+                    weights = factor * element[:, None, None] * band
                     parts.append(((s, k, power + more + still_more), weights))
         return collect(parts)
+
+    def _bands(self, N: ArrayLike, levels: int) -> RealBands:
+        """Return the bands of the battery's part in one ladder."""
+        if self.matrix is not None:
+            return self.matrix
+        assert self.battery is not None
+        return _split(self.battery(N, levels))
 
 
 class Jump(Printed):
@@ -289,12 +294,12 @@ class Jump(Printed):
 
 
 def total(
-    terms: tuple[Term, ...], t: ArrayLike, charger_levels: int, N: ArrayLike, levels: int
+    terms: tuple[Term, ...], t: ArrayLike, charger_levels: int, N: ArrayLike, basis: Basis
 ) -> Operator:
     """Return the sum of terms at a time."""
     operator = Operator({})
     for term in terms:
-        operator = operator + term.operator(t, charger_levels, N, levels)
+        operator = operator + term.operator(t, charger_levels, N, basis)
     return operator
 
 

@@ -126,7 +126,7 @@ def _model(model: StarBattery) -> tuple[Qobj, list[Qobj]]:
     require(is_concrete(model), "value", "a model of known numbers", "one that is traced")
     require(model.batch_shape == (), "value", "one model", f"a batch of {model.batch_shape}")
     N, charger = int(model.N), model.charger
-    shape = (charger.levels, model.N, model.levels)
+    shape = (charger.levels, model.N, model.basis)
 
     @jax.jit
     def matrices(t: ArrayLike) -> list[jax.Array]:
@@ -136,7 +136,8 @@ def _model(model: StarBattery) -> tuple[Qobj, list[Qobj]]:
             total(jump.terms, t, *shape).scaled(jnp.sqrt(jump.rate)) for jump in jumps
         ]
         sizes = 2 * (charger.levels, model.levels)
-        return [x.dense(charger.levels, model.levels).reshape(sizes) for x in operators_at_t]
+        matrices = [x.dense(charger.levels, model.basis) for x in operators_at_t]
+        return [model.basis.joined(matrix).reshape(sizes) for matrix in matrices]
 
     # Every operator asks for the same times.
     @functools.lru_cache(maxsize=1)

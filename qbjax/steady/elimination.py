@@ -88,16 +88,16 @@ def tridiagonal(generator: Generator) -> Tridiagonal:
     """Return L in the gauge on X_n, flattened over (c, c', n'): real where the generator is."""
     one = jnp.eye(generator.charger_levels)
     d = generator.charger_levels * generator.levels
-    drift = generator.matrix(generator.drift)
+    drift = generator.basis.joined(generator.matrix(generator.drift))
     # Each part is a product: rows of the charger at level n, times a matrix on the columns.
     parts = [(_rows(generator, generator.drift), jnp.eye(d))]
     still = {
         k: jnp.where(k == 0, one, 0.0) + jnp.zeros((generator.levels, 1, 1)) for k in (-1, 0, 1)
     }
     parts.append((still, drift.conj()))
-    for rate, jump in generator.jumps:
-        rows = _rows(generator, jump)
-        parts.append((rows, rate * generator.matrix(jump).conj()))
+    for rate, left, right, _ in generator.jumps:
+        columns = generator.basis.joined(generator.matrix(right)).conj()
+        parts.append((_rows(generator, left), rate * columns))
 
     def block(k: int) -> jax.Array:
         products = [jnp.einsum("nac,xy->naxcy", rows[k], columns) for rows, columns in parts]
@@ -124,7 +124,8 @@ def from_blocks(generator: Generator, vector: jax.Array) -> jax.Array:
 def _rows(generator: Generator, operator: Operator) -> dict[int, jax.Array]:
     """Return <a, n| A |c, n - k> over (n, a, c) for the offsets k = -1, 0, 1."""
     d_c, levels = generator.charger_levels, generator.levels
-    matrix = generator.matrix(operator).reshape(d_c, levels, d_c, levels)
+    matrix = generator.basis.joined(generator.matrix(operator))
+    matrix = matrix.reshape(d_c, levels, d_c, levels)
     n = jnp.arange(levels)
     rows = {}
     for k in (-1, 0, 1):

@@ -216,7 +216,7 @@ def _on_hermitian(generator: Generator, linear: LinearMap, stored: jax.Array) ->
     The diagonal blocks of a stored matrix have room for more than a Hermitian one. Cotangents use
     it, and there the generator need not be regular.
     """
-    diagonal = generator.on_diagonal[:, None, None]
-    signs = jnp.array([1.0, -1.0])[: len(stored), None, None, None]
+    diagonal = generator.on_diagonal[:, None, None, None]
+    signs = jnp.array([1.0, -1.0])[: len(stored), None, None, None, None]
     hermitian = jnp.where(diagonal, (stored + signs * stored.swapaxes(-1, -2)) / 2, stored)
     return linear(hermitian) + stored - hermitian

@@ -9,7 +9,7 @@ Where the charger alone is damped, what relaxes slowly are the populations of th
 by a classical rate equation of d = d_c L variables (the secular, or Pauli, master equation). Its
 steady state is a good start, and its inverse takes care of just those modes that the first leaves.
 
-All matrices here are those of the gauge of `qbjax.generator.lindblad`, shape (d, d).
+All matrices here are those of one ladder in the gauge of `qbjax.generator.lindblad`, shape (d, d).
 """
 
 import equinox as eqx
@@ -36,7 +36,7 @@ class Lyapunov(eqx.Module):
 
 def lyapunov(generator: Generator, live: jax.Array, shift: jax.Array) -> Lyapunov:
     """Diagonalise G; `live` is the mask of the ladder levels that are no padding."""
-    drift = generator.matrix(generator.drift)
+    drift = generator.basis.joined(generator.matrix(generator.drift))
     if generator.is_real:
         drift = drift.real
     # Padding gets eigenvalues of its own, so that it mixes with nothing.
@@ -77,14 +77,15 @@ class Secular(eqx.Module):
 
 def secular(generator: Generator, live: jax.Array) -> Secular:
     """Set up the rate equation, W_jk = sum_m r_m |<j|L_m|k>|^2 for j != k."""
-    drift = generator.matrix(generator.drift)
+    drift = generator.basis.joined(generator.matrix(generator.drift))
     hamiltonian = 0.5j * (drift - drift.conj().T)
     sentinels = _sentinels(generator, hamiltonian, live)
     _, vectors = linalg.eigh(hamiltonian + jnp.diag(sentinels))
     padding = jnp.sum(jnp.abs(vectors) ** 2 * (sentinels > 0)[:, None], axis=0)
     rates = jnp.zeros(drift.shape)
-    for rate, jump in generator.jumps:
-        inside = _sandwich(vectors.conj().T, generator.matrix(jump))
+    for rate, jump, _, _ in generator.jumps:
+        matrix = generator.basis.joined(generator.matrix(jump))
+        inside = _sandwich(vectors.conj().T, matrix)
         rates = rates + rate * jnp.abs(inside) ** 2
     loss = jnp.diag(jnp.sum(rates, axis=0) + padding)
     trace = (1 - padding) / len(drift)

@@ -65,7 +65,7 @@ def lopsided(generator: Generator, live: jax.Array, like: jax.Array) -> jax.Arra
     """Return a stored state, shaped as another one, that no symmetry is likely to know."""
     weights = jnp.where(live, 1.0 + jnp.arange(live.size), 0.0)
     weights = weights / (jnp.sum(weights) * generator.charger_levels)
-    diagonal = generator.on_diagonal[:, None, None]
+    diagonal = generator.on_diagonal[:, None, None, None]
     state = jnp.where(diagonal, jnp.diag(weights), 0.0)
     return jnp.zeros_like(like).at[0].set(state)
 
@@ -82,9 +82,9 @@ def norm_bound(generator: Generator) -> jax.Array:
 
 
 def multiplicities(generator: Generator) -> jax.Array:
-    """Return the square roots of how often a stored block stands in the matrix."""
+    """Return the square roots of how often a stored pair stands in the matrix."""
     counts = jnp.where(generator.on_diagonal, 1.0, 2.0)
-    return jnp.sqrt(counts)[:, None, None]
+    return jnp.sqrt(counts)[:, None, None, None]
 
 
 def state_norm(generator: Generator, stored: jax.Array) -> jax.Array:
@@ -98,12 +98,13 @@ def trace(generator: Generator, stored: jax.Array) -> jax.Array:
 
 
 def as_matrix(generator: Generator, stored: jax.Array) -> jax.Array:
-    """Return the matrix (d, d) in the gauge: real for a stored state of one part."""
+    """Return the matrix (d, d) of one ladder in the gauge: real for a stored state of one part."""
     d = generator.charger_levels * generator.levels
-    return stored_states.in_gauge(generator, stored).reshape(d, d)
+    return generator.basis.joined(stored_states.in_gauge(generator, stored)).reshape(d, d)
 
 
 def from_matrix(generator: Generator, matrix: jax.Array, parts: int) -> jax.Array:
-    """Return the matrix (d, d) in the gauge as a stored state."""
+    """Return the matrix (d, d) of one ladder in the gauge as a stored state."""
     d_c, levels = generator.charger_levels, generator.levels
-    return stored_states.from_gauge(generator, matrix.reshape(d_c, levels, d_c, levels), parts)
+    blocks = generator.basis.split(matrix.reshape(d_c, levels, d_c, levels))
+    return stored_states.from_gauge(generator, blocks, parts)

@@ -14,6 +14,7 @@ from jax.scipy.linalg import solve_triangular
 
 from qbjax.common.gmres import LinearMap
 from qbjax.common.linalg import in_turn
+from qbjax.generator import stored_states
 from qbjax.generator.lindblad import Generator
 from qbjax.generator.residual import Refined
 from qbjax.steady.elimination import Tridiagonal, factor, from_blocks, to_blocks, tridiagonal
@@ -146,8 +147,7 @@ class Packed(System):
 
     @property
     def _shape(self) -> tuple[int, ...]:
-        """The shape of a stored state."""
-        return (self.parts, len(self.generator.pairs), *2 * (self.generator.levels,))
+        return stored_states.shape(self.generator, self.parts)
 
     def vector(self, stored: jax.Array) -> jax.Array:
         """Return a stored state as a vector."""
@@ -159,15 +159,16 @@ class Packed(System):
         places, weights = _places(self.generator, self.parts)
         flat = jnp.zeros(int(np.prod(self._shape))).at[places].set(vector / weights)
         upper = flat.reshape(self._shape)
-        signs = np.array([1.0, -1.0])[: self.parts, None, None, None]
+        signs = np.array([1.0, -1.0])[: self.parts, None, None, None, None]
         below = np.tri(self.generator.levels, k=-1, dtype=bool)
         mirrored = jnp.where(below, signs * upper.swapaxes(-1, -2), upper)
-        return jnp.where(self.generator.on_diagonal[:, None, None], mirrored, upper)
+        return jnp.where(self.generator.on_diagonal[:, None, None, None], mirrored, upper)
 
     def trace(self, vector: jax.Array) -> jax.Array:
         """Return the trace."""
         ones = np.zeros(self._shape)
-        ones[0] = self.generator.on_diagonal[:, None, None] * np.eye(self.generator.levels)
+        diagonal = self.generator.on_diagonal[:, None, None, None]
+        ones[0] = diagonal * np.eye(self.generator.levels)
         places, weights = _places(self.generator, self.parts)
         return jnp.dot(ones.ravel()[places] / weights, vector)
 
@@ -203,7 +204,7 @@ def _places(generator: Generator, parts: int) -> tuple[np.ndarray, np.ndarray]:
     Of a diagonal block these are the upper triangle, without the diagonal in the imaginary part.
     """
     levels = generator.levels
-    used = np.ones((parts, len(generator.pairs), levels, levels), bool)
+    used = np.ones(stored_states.shape(generator, parts), bool)
     counts = np.full(used.shape, 2.0)
     diagonal = generator.on_diagonal
     used[0, diagonal] = np.triu(np.ones((levels, levels), bool))

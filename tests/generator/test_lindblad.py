@@ -151,7 +151,6 @@ def test_the_superoperator_is_that_of_qutip(name, N):
     actual = superoperator(L)
     close(actual, expected)
     # The adjoint: Tr(A L rho) = Tr((L^+ A) rho).
-    close(superoperator(L.adjoint), expected.conj().T)
     if N != 2:
         return
     # Applied to a matrix that is not Hermitian, it is the same linear map.
@@ -183,7 +182,7 @@ def test_the_trace_is_kept_and_the_mixed_state_where_it_is_stationary(name):
     L = generator(model)
     d = model.charger.levels * model.levels
     one = jnp.eye(d).reshape((model.charger.levels, model.levels) * 2)
-    close(apply(L.adjoint, one), np.zeros(one.shape))
+    close(one.ravel() @ superoperator(L), np.zeros(one.size))
     drift = sum(jump @ jump.conj().T - jump.conj().T @ jump for jump in jumps)
     close(flat(apply(L, one)), drift)
     if name in ("dephasing", "battery dephased", "charger detuned", "own hamiltonian"):
@@ -203,7 +202,7 @@ def test_stored_states_come_back(name):
     # In the gauge the state differs by a unitary of the charger alone.
     phases = 1j ** np.arange(model.charger.levels)
     turned = phases[:, None, None, None] * rho * phases.conj()[:, None]
-    close(stored_states.in_gauge(L, stored), turned)
+    close(stored_states.in_gauge(L, stored)[0], turned)
     # A state without imaginary part in the gauge is whole in one part.
     real = stored_states.restore(L, stored[:1])
     close(real, real.conj().transpose(2, 3, 0, 1))
@@ -244,7 +243,6 @@ def test_a_real_state_stays_real_and_is_right(given):
     model = qb.StarBattery(**({"N": 2, "F": 0.5} | given))
     L = generator(model, 0.3)
     assert L.is_real
-    assert L.adjoint.is_real
     stored = stored_states.store(L, random_hermitian(model), 2).at[1].set(0.0)
     two, one = L(stored), L(stored[:1])
     assert (two.shape, one.shape) == (stored.shape, (1, *stored.shape[1:]))
@@ -260,7 +258,7 @@ def test_a_detuning_or_a_mixed_jump_needs_the_imaginary_part(given):
     L = generator(qb.StarBattery(**({"N": 2, "F": 0.5} | given)))
     assert not L.is_real
     with pytest.raises(ValueError, match="not real"):
-        L(jnp.zeros((1, 3, 3, 3)))
+        L(jnp.zeros((1, 3, 1, 3, 3)))
 
 
 def test_own_matrices_have_the_same_structure_under_jit():
@@ -277,7 +275,7 @@ def test_the_work_is_a_fixed_number_of_products_of_blocks():
     def program(N, **given):
         model = qb.StarBattery(N=N, F=0.5, kappa=0.1, Gamma_down=0.1, omega_C=1.2, **given)
         d_c = model.charger.levels
-        stored = jnp.zeros((2, d_c * (d_c + 1) // 2, N + 1, N + 1))
+        stored = jnp.zeros((2, d_c * (d_c + 1) // 2, 1, N + 1, N + 1))
         return jax.make_jaxpr(lambda model, x: generator(model)(x))(model, stored)
 
     for charger in (qb.qubit(), qb.cavity(5)):

@@ -12,14 +12,19 @@ import pytest
 import qutip
 
 import qbjax as qb
+from qbjax.basis.ladder import Ladder
 from qbjax.basis.operators import Operator
 from qbjax.model.terms import total
 
 RNG = np.random.default_rng(3)
 
 
+L3 = Ladder(3)
+
+
 def dense(*terms, d_c=2, N=2, levels=3, t=0.0):
-    return np.asarray(total(terms, t, d_c, N, levels).dense(d_c, levels))
+    basis = Ladder(levels)
+    return np.asarray(total(terms, t, d_c, N, basis).dense(d_c, basis))[0]
 
 
 def random_complex(size):
@@ -62,8 +67,8 @@ def test_a_term_is_the_product_of_its_matrices():
     term = qb.Term(0.3 - 0.7j, A, B)
     expected = (0.3 - 0.7j) * np.kron(A, B)
     np.testing.assert_allclose(dense(term), expected, atol=1e-15)
-    traced = jax.jit(lambda A, B: total((qb.Term(0.3 - 0.7j, A, B),), 0.0, 2, 2, 3).dense(2, 3))
-    np.testing.assert_allclose(traced(A, B), expected, atol=1e-14)
+    traced = jax.jit(lambda A, B: total((qb.Term(0.3 - 0.7j, A, B),), 0.0, 2, 2, L3).dense(2, L3))
+    np.testing.assert_allclose(traced(A, B)[0], expected, atol=1e-14)
 
     def two_up(N, levels):
         return {2: jnp.arange(levels) * (1 + 2j)}
@@ -82,7 +87,7 @@ def test_operators_are_an_algebra():
             element = np.zeros((2, 2))
             element[a, b] = 1
             term = qb.Term(1.0, element, blocks[a, :, b])
-            parts = parts + term.operator(0.0, 2, 1, 2)
+            parts = parts + term.operator(0.0, 2, 1, Ladder(2))
         return parts
 
     a, b = operator(A), operator(B)
@@ -93,17 +98,18 @@ def test_operators_are_an_algebra():
         (a @ b, A @ B),
         (a.scaled(0.3, power=3), -0.3j * A),
     ):
-        np.testing.assert_allclose(found.dense(2, 2), expected, atol=1e-13)
+        np.testing.assert_allclose(found.dense(2, Ladder(2))[0], expected, atol=1e-13)
     turn = np.kron(np.diag([1, 1j]), np.eye(2))
     for sign, U in ((1, turn), (-1, turn.conj())):
-        np.testing.assert_allclose(a.gauged(sign).dense(2, 2), U @ A @ U.conj().T, atol=1e-14)
+        turned = a.gauged(sign).dense(2, Ladder(2))[0]
+        np.testing.assert_allclose(turned, U @ A @ U.conj().T, atol=1e-14)
     assert all(weights.dtype == float for weights in a.entries.values())
 
 
 def test_what_is_zero_in_a_matrix_is_absent():
-    assert not qb.Term(1.0, np.zeros((2, 2))).operator(0.0, 2, 2, 3).entries
+    assert not qb.Term(1.0, np.zeros((2, 2))).operator(0.0, 2, 2, L3).entries
     sigma_y = np.array([[0, 1j], [-1j, 0]])
-    keys = set(qb.Term(1.0, sigma_y, np.diag([1.0, 2.0], 1)).operator(0.0, 2, 1, 3).entries)
+    keys = set(qb.Term(1.0, sigma_y, np.diag([1.0, 2.0], 1)).operator(0.0, 2, 1, L3).entries)
     assert keys == {(1, -1, 1), (-1, -1, 1)}
 
 
@@ -244,9 +250,9 @@ def test_importing_starts_no_backend():
 def test_matrices_of_ones_own_leave_the_padding_empty():
     raising = np.diag(np.sqrt(np.arange(1.0, 5.0)), -1)
     for battery in (raising, lambda N, levels: {1: jnp.sqrt(jnp.arange(levels) + 0.0)}):
-        operator = qb.Term(1.0, battery=battery).operator(0.0, 2, 2, 5)
+        operator = qb.Term(1.0, battery=battery).operator(0.0, 2, 2, Ladder(5))
         (weights,) = operator.entries.values()
-        np.testing.assert_allclose(weights[0], [0.0, 1.0, np.sqrt(2.0), 0.0, 0.0])
+        np.testing.assert_allclose(weights[0, 0], [0.0, 1.0, np.sqrt(2.0), 0.0, 0.0])
 
 
 def test_a_field_of_ones_own_ends_at_the_level_N_of_a_padded_model():
