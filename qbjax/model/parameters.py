@@ -59,7 +59,7 @@ PARAMETERS = {
     "omega_C": Parameter(r"\omega_C", "frequency of the charger (default: omega_B)"),
     "omega_d": Parameter(r"\omega_d", "frequency of the drive (default: omega_B)"),
     "kappa": _loss(r"\kappa", "relaxation rate of the charger"),
-    "nbar": _loss(r"\bar n", "thermal occupation of the charger's bath", units="1"),
+    "nbar": _loss(r"\bar{n}", "thermal occupation of the charger's bath", units="1"),
     "Gamma_down": _collective(r"\Gamma_\downarrow", "decay", J_minus),
     "Gamma_up": _collective(r"\Gamma_\uparrow", "pumping", J_plus),
     "Gamma_z": _collective(r"\Gamma_z", "dephasing", J_z),

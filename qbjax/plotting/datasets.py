@@ -5,6 +5,7 @@ Scales and colours go by the values: logarithmic where they span two decades.
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
@@ -62,7 +63,8 @@ def lines(ax: Axes, data: DataArray, over: str) -> None:
         for i in _spread(data.sizes[other], 6):
             label = f"{_symbol(other)} = {data[other].values[i]:.4g}"
             ax.plot(x, data.isel({other: i}).values, _mark(data[over]), label=label)
-        ax.legend()
+        # Beside the panel, where it hides no line.
+        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     ax.set_xlabel(_label(data[over]))
     ax.set_ylabel(_label(data))
     name, settings = _scale(x)
@@ -214,8 +216,8 @@ def _panels(data: DataArray) -> Iterator[Figure]:
                 ax.set_yscale(scale, **settings)
             if ax is not axes[0, 0]:
                 ax.set_ylabel("")
-                if ax.get_legend():
-                    ax.get_legend().remove()
+            if ax is not axes[0, -1] and ax.get_legend():
+                ax.get_legend().remove()
             if not np.any(np.isfinite(part.values)):
                 ax.text(0.5, 0.5, "no values", ha="center", transform=ax.transAxes)
             held = [f"{_symbol(dim)} = {part[dim].item():.4g}" for dim in rest]
@@ -257,8 +259,18 @@ def _label(data: DataArray) -> str:
     name = data.attrs.get("long_name") or _symbol(data.name)
     # Spaces that do not break keep the units on one line.
     unbroken = units.replace(" ", "\N{NO-BREAK SPACE}")
-    label = f"{name} ({unbroken})" if units not in ("", "1") else str(name)
-    return textwrap.fill(label, 40)
+    within = f"[{unbroken}]" if "(" in units else f"({unbroken})"
+    label = f"{name} {within}" if units not in ("", "1") else str(name)
+    return _typeset(textwrap.fill(label, 40))
+
+
+def _typeset(text: str) -> str:
+    """Return a text with the parameters in it as symbols."""
+    return re.sub(r"(?<![\w$\\])\w+(?![\w$])", lambda word: _symbol_or(word[0]), text)
+
+
+def _symbol_or(word: str) -> str:
+    return _symbol(word) if word in PARAMETERS else word
 
 
 def _mark(x: DataArray) -> str:

@@ -30,8 +30,16 @@ def test_pictures():
         ax = axes[0, 0]
         mesh = qb.plot.heatmap(ax, found.tau_decay_rate.sel(N=5), ("gamma_C", "F"))
         np.testing.assert_array_equal(mesh.get_array(), found.tau_decay_rate.sel(N=5))
-        words = "unit of g".replace(" ", "\N{NO-BREAK SPACE}")
+        words = "unit of $g$".replace(" ", "\N{NO-BREAK SPACE}")
         assert (ax.get_xscale(), ax.get_xlabel()) == ("log", rf"$\gamma_C$ ({words})")
+    with qb.plot.figure(8.6, 6) as (_, axes):
+        ax = axes[0, 0]
+        slope = found.ratio.sel(N=5, F=0.3).assign_attrs(
+            long_name="derivative with respect to nbar", units="1 / (unit of omega_B)"
+        )
+        qb.plot.lines(ax, slope, over="gamma_C")
+        label = ax.get_ylabel().replace("\N{NO-BREAK SPACE}", " ").replace("\n", " ")
+        assert label == r"derivative with respect to $\bar{n}$ [1 / (unit of $\omega_B$)]"
     for draw, over in ((qb.plot.lines, "N"), (qb.plot.heatmap, ("N", "F"))):
         with pytest.raises(qb.ArgumentError, match="`data` must be of the dimensions N"):
             draw(ax, found.ratio, over)
