@@ -42,6 +42,8 @@ _STEADY_OPTIONS = ("method", "time")
 _EVOLVE_OPTIONS = ("method", "rtol")
 _TIME_OPTIONS = ("branch", "window", "band", "min_weight")
 _SAMPLES = 101
+# Of a longer table so many rows are shown at either end.
+_ROWS = 1000
 _CORE = ("jax", "jaxlib", "equinox", "diffrax", "optax", "numpy", "matplotlib", "xarray", "zarr")
 
 
@@ -218,7 +220,7 @@ def _model(options: argparse.Namespace) -> qb.StarBattery:
 
 def _steady_state(options: argparse.Namespace) -> Result:
     settings = _options_of(options, _STEADY_OPTIONS)
-    return qb.steady_state(_model(options), **settings)
+    return qb.steady_state(_model(options), **settings, state=False)
 
 
 def _evolve(options: argparse.Namespace) -> Result:
@@ -341,8 +343,10 @@ def _show_table(solution: Printed) -> None:
     if not columns:
         return
     print("\n" + "  ".join(f"{name:>14}" for name in columns))
-    for row in zip(*columns.values(), strict=True):
-        print("  ".join(f"{value:>14.8g}" for value in row))
+    rows = ["  ".join(f"{x:>14.8g}" for x in row) for row in zip(*columns.values(), strict=True)]
+    if len(rows) > 2 * _ROWS:
+        rows[_ROWS:-_ROWS] = [f"... and {len(rows) - 2 * _ROWS} more ..."]
+    print("\n".join(rows))
 
 
 def _text(value: object) -> str:

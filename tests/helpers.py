@@ -263,7 +263,7 @@ def superoperator(generator):
     drift = dense(generator, generator.drift)
     one = jnp.eye(len(drift))
     matrix = jnp.kron(drift, one) + jnp.kron(one, drift.conj())
-    for rate, left, right, _ in generator.jumps:
-        operators = dense(generator, left), dense(generator, right)
-        matrix = matrix + rate * jnp.kron(operators[0], operators[1].conj())
+    for jump in generator.jumps:
+        left, right = (dense(generator, side) for side in (jump.left, jump.right))
+        matrix = matrix + jump.rate * jnp.kron(left, right.conj())
     return matrix

@@ -54,6 +54,14 @@ class Definition(eqx.Module):
         """Tell whether an option that JAX is tracing is what the constructor refuses."""
         return False
 
+    def informed(self, model: StarBattery) -> "Definition":
+        """Return the definition that knows what the numbers of a model, or of a batch, tell."""
+        return self
+
+    def modes(self, model: StarBattery) -> "Problem":
+        """Return the curve of one model by its modes."""
+        return modes(self, model)
+
     @abstractmethod
     def by_modes(self, curve: "Modes", log_gamma: jax.Array) -> Measured:
         """Return the charging time from the modes of the curve, at a dephasing rate."""
@@ -184,11 +192,9 @@ class Modes(Problem):
         return self.definition.by_modes(self, log_gamma)
 
     def mistrust(self, log_gamma: jax.Array, status: jax.Array) -> jax.Array:
-        """Return the status with what was left out of the modes, or lost."""
+        """Return the status with what was left out of the modes."""
         if self.definition.needs_all_modes:
             status = jnp.where(self.curve.left_out > 1e-4, Status.TRUNCATED, status)
-            resolved = self.slowest(log_gamma).resolved
-            status = jnp.where(resolved, status, Status.SPLITTINGS_LOST)
         return status
 
     def charges(self) -> jax.Array:
@@ -228,14 +234,19 @@ class Samples(Problem):
         return _frequencies(self.model, sectors.diagonalise(self.model))
 
 
+def modes(definition: Definition, model: StarBattery) -> Modes:
+    """Return a definition with the modes of the curve of one model."""
+    spectrum = sectors.diagonalise(model)
+    return Modes(definition, model, spectrum, charging_curve(model, spectrum))
+
+
 def problem(definition: Definition, model: StarBattery) -> Problem:
     """Return a definition with the charging curve of one model."""
     if not is_exact(model):
         # Others were refused at the door.
         assert isinstance(definition, OfSamples)
         return Samples(definition, model)
-    spectrum = sectors.diagonalise(model)
-    return Modes(definition, model, spectrum, charging_curve(model, spectrum))
+    return definition.modes(model)
 
 
 def _frequencies(model: StarBattery, spectrum: Sectors) -> jax.Array:

@@ -193,12 +193,13 @@ def chosen_definition(
     )
     known = first is None or issubclass(kind, OfSamples)
     require(known, "definition", f"{general} where {first}", f'"{name}"')
-    takes = {field.name for field in dataclasses.fields(kind)}
+    # What else there is, it learns from the model.
+    takes = {field.name for field in dataclasses.fields(kind)} - {"size"}
     for unknown in options.keys() - takes:
         raise ArgumentError(f'Argument `{unknown}` must be left out for "{name}", but is given.')
     definition = kind(**{key: value for key, value in options.items() if value is not None})
     definition.require(model)
-    return definition
+    return definition.informed(model)
 
 
 @eqx.filter_jit

@@ -57,8 +57,8 @@ def text_of(value: PyTree) -> str:
         return f"{dtype.name}{list(shape)}, traced"
     numbers = np.asarray(value)
     if numbers.ndim == 0:
-        is_number = np.isrealobj(numbers) and numbers.dtype != bool
-        return f"{numbers.item():.6g}" if is_number else str(numbers)
+        is_float = jnp.issubdtype(numbers.dtype, jnp.floating)
+        return f"{numbers.item():.6g}" if is_float else str(numbers)
     if numbers.dtype == bool:
         return f"True in {numbers.sum()} of {numbers.size}"
     lost = numbers.size - np.isfinite(numbers).sum()
@@ -72,7 +72,7 @@ def text_of(value: PyTree) -> str:
 def span_of(numbers: np.ndarray) -> str:
     """Return from where to where the finite ones of some numbers lie, or the one that they are."""
     finite = numbers[np.isfinite(numbers)]
-    ends = [f"{end:.6g}" for end in (finite.min(), finite.max())] if finite.size else []
+    ends = [text_of(end) for end in (finite.min(), finite.max())] if finite.size else []
     return " ... ".join(dict.fromkeys(ends))
 
 

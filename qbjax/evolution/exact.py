@@ -54,16 +54,14 @@ def _at_time(
         return jnp.einsum("abkl,bkl->akl", matrix, start)
 
     # Only d = i (-id) carries energy beyond N/2 tr(rho). Its derivative with respect to omega_+
-    # says how much a lost splitting matters; 2 sigma_min, from the recursion, is not lost.
+    # says how much a splitting matters that is not known to relative precision.
     now, slope = jax.jvp(coordinates, (plus,), (jnp.ones_like(plus),))
-    levels = jnp.arange(model.levels)
-    known = (levels[:, None] == spectrum.smallest) & (levels == spectrum.smallest)
-    eps = jnp.finfo(plus.dtype).eps
-    sensitivity = 4 * eps * spectrum.norm * jnp.where(known, 0.0, jnp.abs(inversion * slope[2]))
+    sensitivity = sectors.uncertainty(spectrum) * jnp.abs(inversion * slope[2])
     if model.Delta_C is not None:
         # The propagator's own rounding, which the slow sectors keep.
         size = 2 * spectrum.norm + model.gamma_C + jnp.abs(model.Delta_C)
-        sensitivity = sensitivity + eps * size * t * jnp.abs(inversion * now[2])
+        rounding = jnp.finfo(plus.dtype).eps * size * t
+        sensitivity = sensitivity + rounding * jnp.abs(inversion * now[2])
     total = jnp.trace(start[0]).real
     saved: dict[str, PyTree] = {
         "energy": model.omega_B * (model.N / 2 * total - jnp.sum(inversion * now[2].imag)),

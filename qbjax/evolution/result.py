@@ -74,12 +74,13 @@ class Trajectory(Printed):
     """
 
     ts: jax.Array
-    energy: jax.Array | None
-    ergotropy: jax.Array | None
-    power: jax.Array | None
-    populations: jax.Array | None
-    battery: jax.Array | None
-    rho: jax.Array | None
+    # None where it was not asked for, which whoever asked knows: no type says so.
+    energy: jax.Array
+    ergotropy: jax.Array
+    power: jax.Array
+    populations: jax.Array
+    battery: jax.Array
+    rho: jax.Array
     observables: dict[str, jax.Array]
     error_estimate: jax.Array
     trace_drift: jax.Array

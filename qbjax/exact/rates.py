@@ -12,12 +12,12 @@ the real parts of the roots r of
 with A = omega_-^2 and B = omega_+^2 (divided by the conserved root r = 0 where A = 0).
 """
 
-import equinox as eqx
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from qbjax.basis import ladder
 from qbjax.common.checks import Status
 from qbjax.common.first_order import first_order
 from qbjax.exact import sectors
@@ -25,16 +25,11 @@ from qbjax.exact.sectors import Sectors
 from qbjax.model.star_battery import StarBattery
 
 
-class SlowestRate(eqx.Module):
-    """The slowest of a set of decay rates, in logarithms.
-
-    `resolved` says whether it can be trusted, `complete` whether rounding lost no splitting at all.
-    """
+class SlowestRate(NamedTuple):
+    """The slowest of a set of decay rates, and the frequency it belongs to, in logarithms."""
 
     log_rate: jax.Array
     log_omega: jax.Array
-    resolved: jax.Array
-    complete: jax.Array
 
 
 def existence(model: StarBattery) -> jax.Array:
@@ -86,37 +81,34 @@ def _slowest(
     model: StarBattery, spectrum: Sectors, with_minus: jax.Array | None, with_plus: jax.Array
 ) -> SlowestRate:
     """Minimise over the oscillators of frequency omega_-, omega_+ in the masks (levels, levels)."""
-    minus, plus = sectors.frequencies(spectrum)
-    k = ladder.level_numbers(model.levels)
-    known = (k[:, None] == spectrum.smallest) & (k == spectrum.smallest)
-    # The splitting of two nearly equal singular values is known to a few rounding errors of K; only
-    # 2 sigma_min comes from a recursion. It is the smallest frequency wherever others are lost.
-    floor = 1e4 * jnp.finfo(plus.dtype).eps * spectrum.norm
-    lost = with_plus & ~known & (jnp.abs(plus) < floor)
-    complete = ~jnp.any(lost)
-    resolved = complete | jnp.any(with_plus & known)
-    log_plus = _log_where(with_plus & ~lost & ~known, plus)
-    log_twice = jnp.log(2.0) + spectrum.log_smallest
-    log_plus = jnp.where(with_plus & known, log_twice, log_plus)
+    log_minus, log_plus = sectors.log_frequencies(spectrum)
+    log_plus = _where(with_plus, log_plus)
     lowest = log_plus
     if with_minus is not None:
-        lowest = jnp.minimum(log_plus, _log_where(with_minus & ~lost, minus))
+        lowest = jnp.minimum(log_plus, _where(with_minus, log_minus))
     log_omega = jnp.min(lowest)
     if model.Delta_C is None:
         log_rate = _log_damping(log_omega, model.gamma_C)
     else:
-        off_diagonal = jnp.isfinite(lowest) & (k[:, None] != k)
+        minus, plus = sectors.frequencies(spectrum)
+        off_diagonal = jnp.isfinite(lowest) & ~jnp.eye(model.levels, dtype=bool)
         log_rate = jnp.minimum(
             _log_diagonal(jnp.diagonal(log_plus), model.gamma_C, model.Delta_C),
             _log_off_diagonal(off_diagonal, minus, plus, model.gamma_C, model.Delta_C),
         )
-    return SlowestRate(log_rate, log_omega, resolved, complete)
+    return SlowestRate(log_rate, log_omega)
 
 
-def _log_where(mask: jax.Array, values: jax.Array) -> jax.Array:
-    """Return ln |values| under the mask and infinity elsewhere."""
-    mask = mask & (values != 0)
-    return jnp.where(mask, jnp.log(jnp.where(mask, jnp.abs(values), 1.0)), jnp.inf)
+def log_rate(model: StarBattery, log_omega: jax.Array) -> jax.Array:
+    """Return ln of the slowest rate of a sector k = l from ln omega_+."""
+    if model.Delta_C is None:
+        return _log_damping(log_omega, model.gamma_C)
+    return _log_diagonal(log_omega[None], model.gamma_C, model.Delta_C)
+
+
+def _where(mask: jax.Array, log_size: jax.Array) -> jax.Array:
+    """Return ln |values| under the mask, and infinity elsewhere and for zero."""
+    return jnp.where(mask & jnp.isfinite(log_size), log_size, jnp.inf)
 
 
 def _log_damping(log_omega: jax.Array, gamma: jax.Array) -> jax.Array:

@@ -15,9 +15,16 @@ and omega_- = lambda_k - lambda_l, omega_+ = lambda_k + lambda_l, they are
 two damped oscillators, coupled by the detuning alone. The s of the diagonal sectors (omega_- = 0)
 are conserved, which is why the steady state remembers the start.
 
-Ordered by |lambda| the signs of lambda alternate, so singular values that nearly coincide are far
-apart as signed numbers: `eigh(K P)` never mixes their vectors, and its derivatives are safe.
+With D the alternation of sign along the chain of `qbjax.exact.chain`, whose last entry is beta,
+D T(beta) D = -T(-beta), so that exactly and for every pair of its eigenvectors z
+
+    (lambda_k + lambda_l) sum_i (-1)^i z_k(i) z_l(i) = 2 beta (-1)^N z_k(N) z_l(N).
+
+Nearly opposite eigenvalues have a sum near +-1 on the left, and a product without cancellation on
+the right: their splitting omega_+ is as good as the last components, however small.
 """
+
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -25,11 +32,31 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from qbjax.basis import ladder
-from qbjax.common import linalg
-from qbjax.common.first_order import first_order
 from qbjax.common.types import Condition
+from qbjax.exact import chain
+from qbjax.exact.chain import Chain, Spectrum
 from qbjax.model.star_battery import StarBattery
 from qbjax.states.density_matrix import as_start
+
+# Sums of eigenvalues below it, relative to the norm, come from last components: directly they lose
+# more than two digits.
+_SMALL = 1e-2
+
+
+class Splittings(NamedTuple):
+    """The sums omega_+ of eigenvalues that are neighbours in size, each of shape (2, levels).
+
+    Attributes
+    ----------
+    values, log_size
+        omega_+ and ln |omega_+|.
+    relative
+        Where they are right to relative precision, because they come from the last components.
+    """
+
+    values: jax.Array
+    log_size: jax.Array
+    relative: jax.Array
 
 
 class Sectors(eqx.Module):
@@ -38,113 +65,131 @@ class Sectors(eqx.Module):
     Attributes
     ----------
     eigenvalues
-        Signed lambda_k in ascending order, shape (levels,); |lambda_k| are the singular values of
-        K. The smallest one comes from `log_smallest`, right to relative precision.
+        Signed lambda_k, shape (levels,), ascending where F and g are positive; |lambda_k| are the
+        singular values of K. Neighbours in size are k and N - k, and k and N - 1 - k.
     u, v
         Singular vectors of K as columns, shape (levels, levels).
     live
         Mask of the columns k <= N, shape (levels,).
-    smallest
-        Index of the smallest |lambda_k|, shape ().
-    log_smallest
-        ln of the smallest singular value, right where the value itself underflows, shape ().
     norm
         The largest singular value, shape ().
+    splittings
+        omega_+ of k and N - k, and of k and N - 1 - k.
     """
 
     eigenvalues: jax.Array
     u: jax.Array
     v: jax.Array
     live: jax.Array
-    smallest: jax.Array
-    log_smallest: jax.Array
     norm: jax.Array
+    splittings: Splittings
+
+    @property
+    def N(self) -> jax.Array:
+        """The number of qubits."""
+        return jnp.sum(self.live) - 1
+
+    @property
+    def log_smallest(self) -> jax.Array:
+        """Ln of the smallest singular value, right where the value itself underflows, shape ()."""
+        return self.splittings.log_size[self.N % 2, self.N // 2] - jnp.log(2.0)
 
 
 def diagonalise(model: StarBattery) -> Sectors:
-    """Solve the one symmetric eigenproblem that everything else follows from (one model)."""
-    eigenvalues, q = linalg.eigh(_reversed_coupling_matrix(model))
-    live = ladder.live_levels(model.N, model.levels)
-    # The sentinels of the padding exceed every eigenvalue, so the first N + 1 columns are live.
-    u = jnp.where(live[:, None] & live, q, 0.0)
-    v = ladder.reverse(u, model.N)
-    magnitudes = jnp.where(live, jnp.abs(eigenvalues), jnp.inf)
-    smallest = jnp.argmin(magnitudes)
-    log_smallest = log_smallest_singular_value(model, jnp.abs(u[:, smallest]))
-    by_eigh = eigenvalues[smallest]
-    mended = jnp.where(by_eigh < 0, -1.0, 1.0) * jnp.exp(log_smallest)
-    # The recursion needs drive and coupling; without one of them eigh has every digit.
-    regular = (model.F != 0) & (model.g != 0)
-    eigenvalues = eigenvalues.at[smallest].set(jnp.where(regular, mended, by_eigh))
+    """Solve the one eigenproblem that everything else follows from (one model)."""
+    N, levels, live = model.N, model.levels, ladder.live_levels(model.N, model.levels)
+    signs = [jnp.where(x < 0, -1.0, 1.0) for x in (model.F, model.g)]
+    F, g = (sign * x for sign, x in zip(signs, (model.F, model.g), strict=True))
+    spectrum = chain.spectrum(F, g, N, levels)
+    matrix = chain.chain(F, g, N, levels)
+    splittings = _splittings(matrix, N, spectrum, (F != 0) & (g != 0))
+    # With D|n> = (-1)^n |n>: K(-F, g) = -D K(F, g) D, K(F, -g) = D K(F, g) D, D P = (-1)^N P D.
+    alternating = jnp.where(signs[0] == signs[1], 1.0, -1.0)
+    factor = signs[0] * alternating**N
+    n = ladder.level_numbers(levels)
+    u = spectrum.vectors[chain.positions(N, levels)] * (alternating**n)[:, None]
+    u = jnp.where(live[:, None] & live, u, 0.0)
+    first = N // 2
+    mended = splittings.values[N % 2, first] / 2
+    is_mended = splittings.relative[N % 2, first]
+    eigenvalues = spectrum.eigenvalues
+    eigenvalues = eigenvalues.at[first].set(jnp.where(is_mended, mended, eigenvalues[first]))
     norm = jnp.max(jnp.where(live, jnp.abs(eigenvalues), 0.0))
-    return Sectors(eigenvalues, u, v, live, smallest, log_smallest, norm)
+    return Sectors(
+        jnp.where(live, factor, 1.0) * eigenvalues,
+        u,
+        ladder.reverse(u, N),
+        live,
+        norm,
+        splittings._replace(values=factor * splittings.values),
+    )
 
 
-def _reversed_coupling_matrix(model: StarBattery) -> jax.Array:
-    """Return K P, with F on i + j = N and the couplings on i + j = N - 1."""
-    n = ladder.level_numbers(model.levels)
-    anti = n[:, None] + n
-    above = jnp.roll(model.couplings, -1)  # row i holds <i|K|i+1>; the last one wraps to zero
-    matrix = jnp.where(anti == model.N, model.F, 0.0)
-    matrix = matrix + jnp.where(anti == model.N - 1, above[:, None], 0.0)
-    # Distinct sentinels (equal ones make the derivative of eigh NaN) above the norm of K.
-    bound = jnp.abs(model.F) + jnp.abs(model.g) * (model.N + 1) / (2 * jnp.sqrt(model.N))
-    padding = jnp.where(n > model.N, bound * (1.5 + n / model.levels), 0.0)
-    return matrix + jnp.diag(padding)
+def _splittings(matrix: Chain, N: jax.Array, spectrum: Spectrum, coupled: jax.Array) -> Splittings:
+    """Return the sums of neighbours in size: nearly opposite ones by the last components."""
+    levels = len(spectrum.eigenvalues)
+    k, z = ladder.level_numbers(levels), spectrum.vectors
+    alternating = (-1.0) ** k[:, None] * z
+
+    def with_partner(total: jax.Array) -> Splittings:
+        inside = (k <= total) & (k <= N)
+        partner = jnp.where(inside, total - k, k)
+        overlap = jnp.sum(alternating * z[:, partner], axis=0)
+        direct = spectrum.eigenvalues + spectrum.eigenvalues[partner]
+        is_small = jnp.abs(direct) < _SMALL * matrix.bound
+        relative = inside & coupled & is_small & (jnp.abs(overlap) > 0.5)
+        overlap = jnp.where(relative, overlap, 1.0)
+        logs = spectrum.log_last + spectrum.log_last[partner]
+        by_last = (
+            jnp.log(2 * jnp.where(coupled, matrix.last, 1.0)) + logs - jnp.log(jnp.abs(overlap))
+        )
+        sign = jnp.sign(overlap) * spectrum.sign_last * spectrum.sign_last[partner]
+        log_size = jnp.where(relative, by_last, _log_size(direct))
+        by_last = jnp.where(relative, by_last, 0.0)
+        value = jnp.where(relative, (-1.0) ** N * sign * jnp.exp(by_last), direct)
+        return Splittings(value, log_size, relative)
+
+    return jax.vmap(with_partner)(jnp.stack([N, N - 1]))
 
 
-def log_smallest_singular_value(model: StarBattery, magnitudes: jax.Array) -> jax.Array:
-    r"""Return ln(sigma_min(K)), to relative precision at any size, by inverse iteration in logs.
-
-    K is bidiagonal, so the entries of its inverse are products of entries of K: with the signs
-    (-1)^{m-n} taken out, all are positive and nothing cancels. Then so are those of (K P)^{-1},
-    whose largest eigenvalue is 1/sigma_min with a positive (Perron) vector. A Rayleigh quotient
-    makes the error of the vector enter squared.
-
-    Parameters
-    ----------
-    model
-        One model with F and g nonzero.
-    magnitudes
-        |components| of the eigenvector that belongs to it, from `eigh`, shape (levels,): accurate
-        where they are large. Three iterations mend the small ones.
-    """
-    live = ladder.live_levels(model.N, model.levels)
-    couplings = jnp.abs(model.couplings)
-    positive = couplings > 0
-    log_couplings = jnp.where(positive, jnp.log(jnp.where(positive, couplings, 1.0)), 0.0)
-    drive = jnp.where(model.F == 0, 1.0, jnp.abs(model.F))
-    log_drive = jnp.log(drive)
-    # <n|K^-1|m> = prod_{n<j<=m} (c_j/F) / F = exp(C_m - C_n) / F  for m >= n.
-    log_products = jnp.cumsum(jnp.where(live & positive, log_couplings - log_drive, 0.0))
-
-    def log_inverse(log_x: jax.Array) -> jax.Array:
-        shifted = jnp.where(live, log_x + log_products, -_FAR)
-        solved = jax.lax.cumlogsumexp(shifted, reverse=True) - log_products - log_drive
-        return jnp.where(live, ladder.reverse(solved, model.N), -_FAR)
-
-    log_x = jnp.where(live, jnp.log(jnp.maximum(magnitudes, jnp.finfo(magnitudes.dtype).tiny)), 0.0)
-    log_x = jax.lax.stop_gradient(log_x)
-
-    def iterate(_: int, log_x: jax.Array) -> jax.Array:
-        log_y = log_inverse(log_x)
-        return log_y - jnp.max(log_y)
-
-    log_x = jax.lax.stop_gradient(jax.lax.fori_loop(0, 3, iterate, log_x))
-    # The quotient is stationary at the eigenvector, so the vector needs no derivative.
-    norm = jax.nn.logsumexp(jnp.where(live, 2 * log_x, -_FAR))
-    quotient = jax.nn.logsumexp(jnp.where(live, log_x + log_inverse(log_x), -_FAR))
-    return first_order(norm - quotient)
+def _log_size(values: jax.Array) -> jax.Array:
+    """Return ln |values|, and -infinity for zero, which has no derivative."""
+    there = values != 0
+    return jnp.where(there, jnp.log(jnp.where(there, jnp.abs(values), 1.0)), -jnp.inf)
 
 
-# Stands for ln 0 where -inf would make derivatives NaN.
-_FAR = 1e30
+def _with_splittings(sectors: Sectors, others: jax.Array, rows: jax.Array) -> jax.Array:
+    """Return a matrix over pairs (k, l) with rows of `Splittings` where k + l is N or N - 1."""
+    k = ladder.level_numbers(len(sectors.live))
+    total = k[:, None] + k
+    for row, at in zip(rows, (sectors.N, sectors.N - 1), strict=True):
+        others = jnp.where(total == at, row[:, None], others)
+    return others
 
 
 def frequencies(sectors: Sectors) -> tuple[jax.Array, jax.Array]:
     """Return omega_- = lambda_k - lambda_l and omega_+ = lambda_k + lambda_l, (levels, levels)."""
     eigenvalues = jnp.where(sectors.live, sectors.eigenvalues, 0.0)
-    return eigenvalues[:, None] - eigenvalues, eigenvalues[:, None] + eigenvalues
+    plus = eigenvalues[:, None] + eigenvalues
+    plus = _with_splittings(sectors, plus, sectors.splittings.values)
+    return eigenvalues[:, None] - eigenvalues, plus
+
+
+def log_frequencies(sectors: Sectors) -> tuple[jax.Array, jax.Array]:
+    """Return ln |omega_-| and ln |omega_+|, (levels, levels), also where omega_+ underflows."""
+    minus, plus = (_log_size(x) for x in frequencies(sectors))
+    return minus, _with_splittings(sectors, plus, sectors.splittings.log_size)
+
+
+def uncertainty(sectors: Sectors) -> jax.Array:
+    """Return how far each omega_+ may be from the true one, (levels, levels)."""
+    eps = jnp.finfo(sectors.norm.dtype).eps
+    everywhere = 4 * eps * sectors.norm * jnp.ones(2 * sectors.live.shape)
+    values, log_size, relative = sectors.splittings
+    # The last component is a product of as many factors as its logarithm is long.
+    digits = eps * (100 + 10 * jnp.where(relative, jnp.abs(log_size), 0.0))
+    rows = jnp.where(relative, digits * jnp.abs(values), everywhere[0])
+    return _with_splittings(sectors, everywhere, rows)
 
 
 def inversion(sectors: Sectors, N: jax.Array) -> jax.Array:

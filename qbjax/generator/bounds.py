@@ -18,7 +18,8 @@ def spectral_box(generator: Generator) -> tuple[jax.Array, jax.Array]:
     hamiltonian = (drift + drift.adjoint.scaled(-1.0)).scaled(0.5, power=1)
     lowest, highest = _range(hamiltonian)
     decay, width = jnp.zeros(()), highest - lowest
-    for rate, jump, _, _ in generator.jumps:
+    for brought in generator.jumps:
+        rate, jump = brought.rate, brought.left
         square = _norm(jump.adjoint @ jump)
         even = (jump + jump.adjoint).scaled(0.5)
         odd = (jump + jump.adjoint.scaled(-1.0)).scaled(0.5)

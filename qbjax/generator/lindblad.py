@@ -20,7 +20,6 @@ A stored state is thus an array (parts, pairs, blocks, levels, levels), with the
 import functools
 import itertools
 from collections.abc import Callable
-from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -42,7 +41,7 @@ Pair = tuple[jax.Array, jax.Array | None]
 _WRITTEN_OUT = 3
 
 
-class JumpTerm(NamedTuple):
+class JumpTerm(eqx.Module):
     """What a jump brings in, r L rho R^dagger.
 
     Attributes
@@ -58,7 +57,7 @@ class JumpTerm(NamedTuple):
     rate: jax.Array
     left: Operator
     right: Operator
-    shift: int = 0
+    shift: int = eqx.field(static=True, default=0)
 
 
 class Generator(eqx.Module):
@@ -190,8 +189,9 @@ class Generator(eqx.Module):
         for (s, k, phase), weights in self.drift.entries.items():
             total = _add(total, left(weights), moved(s, 0, k, 0), phase)
             total = _add(total, right(weights), moved(0, s, 0, k), -phase)
-        for rate, of_left, of_right, shift in self.jumps:
-            entries = of_left.entries.items(), of_right.entries.items()
+        for jump in self.jumps:
+            rate, shift = jump.rate, jump.shift
+            entries = jump.left.entries.items(), jump.right.entries.items()
             for ((s, k, phase), weights), ((t, m, turned), others) in itertools.product(*entries):
                 source = jax.tree.map(lambda part, by=shift: _led_on(part, by), moved(s, t, k, m))
                 total = _add(total, rate * left(weights) * right(others), source, phase - turned)

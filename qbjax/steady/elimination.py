@@ -95,9 +95,9 @@ def tridiagonal(generator: Generator) -> Tridiagonal:
         k: jnp.where(k == 0, one, 0.0) + jnp.zeros((generator.levels, 1, 1)) for k in (-1, 0, 1)
     }
     parts.append((still, drift.conj()))
-    for rate, left, right, _ in generator.jumps:
-        columns = generator.basis.joined(generator.matrix(right)).conj()
-        parts.append((_rows(generator, left), rate * columns))
+    for jump in generator.jumps:
+        columns = generator.basis.joined(generator.matrix(jump.right)).conj()
+        parts.append((_rows(generator, jump.left), jump.rate * columns))
 
     def block(k: int) -> jax.Array:
         products = [jnp.einsum("nac,xy->naxcy", rows[k], columns) for rows, columns in parts]

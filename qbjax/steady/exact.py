@@ -1,12 +1,15 @@
 """Steady states by the exact solution."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from qbjax.basis import ladder
 from qbjax.common.checks import Status
-from qbjax.exact import rates, sectors
+from qbjax.exact import ends, rates, sectors
+from qbjax.exact.ends import Size
 from qbjax.exact.method import ExactMethod
 from qbjax.model.star_battery import StarBattery
 from qbjax.steady import nullspace
@@ -15,11 +18,62 @@ from qbjax.steady.result import Solution
 
 
 class Exact(ExactMethod, Method):
-    """The exact solution."""
+    """The exact solution.
+
+    Attributes
+    ----------
+    size
+        Of the ends of the ladder that it goes by; None: it goes by all levels.
+    """
+
+    def __init__(self, size: Size | None = None):
+        """Take the size."""
+        self.size = size
+
+    @property
+    def gives_state(self) -> bool:
+        """Whether it goes by all levels."""
+        return self.size is None
+
+    def without_state(self, model: StarBattery) -> Method:
+        """Return the method that gives no state, at the ends of the ladder where they lie apart."""
+        return _by_ends(ends.size_for(model))
 
     def solve(self, model: StarBattery, start: PyTree, tolerance: jax.Array) -> Solution:
         """Return the steady state of one model that a start leads to."""
-        return solution(model, start)
+        if self.size is None:
+            return solution(model, start)
+        return solution_by_ends(model, self.size)
+
+
+@functools.cache
+def _by_ends(size: Size | None) -> Exact:
+    # One object of each: programs are looked up by it.
+    return Exact(size)
+
+
+def solution_by_ends(model: StarBattery, size: Size) -> Solution:
+    """Return the figures of merit of the state that the empty battery charges to."""
+    parts = ends.ends(model.F, model.g, model.N, size)
+    status = rates.existence(model)
+    mask = jnp.where(status == Status.OK, 1.0, jnp.nan)
+    # The empty battery occupies every sector: no rate is below that of 2 sigma_min.
+    log_omega = jnp.log(2.0) + parts.log_smallest
+    n = jnp.arange(size.half)
+    populations = jnp.zeros(model.levels).at[n].set(parts.populations)
+    populations = populations.at[model.N - n].set(parts.populations)
+    lost = (status == Status.OK) & ~(parts.error <= ends.CUT)
+    return Solution(
+        rho=None,
+        battery=None,
+        populations=populations * mask,
+        largest=parts.largest * mask,
+        smallest=jnp.zeros(()) * mask,
+        residual=parts.error * mask,
+        nullity=jnp.asarray(nullspace.nullity_on_resonance(model)),
+        log_relaxation_time=-rates.log_rate(model, log_omega) * mask,
+        status=jnp.where(lost, Status.NOT_CONVERGED, status),
+    )
 
 
 def solution(model: StarBattery, rho0: jax.Array | None) -> Solution:
@@ -45,7 +99,7 @@ def solution(model: StarBattery, rho0: jax.Array | None) -> Solution:
         smallest=smallest * mask,
         residual=residual(model, ground, excited) * mask,
         nullity=jnp.asarray(nullspace.nullity_on_resonance(model)),
-        log_relaxation_time=jnp.where(slowest.resolved, -slowest.log_rate, jnp.nan) * mask,
+        log_relaxation_time=-slowest.log_rate * mask,
         status=status,
     )
 

@@ -21,8 +21,17 @@ class Method(method.Method):
 
     needs_tolerance = False
 
+    @property
+    def gives_state(self) -> bool:
+        """Whether it gives the state, and not figures of merit alone."""
+        return True
+
     def informed(self, model: StarBattery) -> "Method":
         """Return the method that knows what the numbers of a model, or of a batch, tell."""
+        return self
+
+    def without_state(self, model: StarBattery) -> "Method":
+        """Return the method that need not give the state, but figures of merit alone."""
         return self
 
     @abstractmethod

@@ -83,10 +83,10 @@ def secular(generator: Generator, live: jax.Array) -> Secular:
     _, vectors = linalg.eigh(hamiltonian + jnp.diag(sentinels))
     padding = jnp.sum(jnp.abs(vectors) ** 2 * (sentinels > 0)[:, None], axis=0)
     rates = jnp.zeros(drift.shape)
-    for rate, jump, _, _ in generator.jumps:
-        matrix = generator.basis.joined(generator.matrix(jump))
+    for jump in generator.jumps:
+        matrix = generator.basis.joined(generator.matrix(jump.left))
         inside = _sandwich(vectors.conj().T, matrix)
-        rates = rates + rate * jnp.abs(inside) ** 2
+        rates = rates + jump.rate * jnp.abs(inside) ** 2
     loss = jnp.diag(jnp.sum(rates, axis=0) + padding)
     trace = (1 - padding) / len(drift)
     inverse = linalg.inv(loss - rates + trace[:, None] * (1 - padding))

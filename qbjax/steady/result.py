@@ -3,6 +3,7 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 from qbjax.basis import ladder
 from qbjax.common.printing import Line, Printed, status_text
@@ -27,21 +28,22 @@ class SteadyState(Printed):
     rho
         Charger (x) battery state, shape (d_c, L, d_c, L). The exact one is real for every start.
     battery, populations
-        Reduced battery state (L, L) in the Dicke ladder, and its diagonal (L,).
+        Reduced battery state (L, L) in the Dicke ladder, and its diagonal (L,). `rho` and `battery`
+        are None without a state.
     energy, ergotropy, ratio
         Eqs. (4) and (5) over the full 2^N space, in the unit of omega_B, and ergotropy/energy.
     residual
         The largest element of L rho over that of rho.
-    smallest_eigenvalue
-        The smallest eigenvalue of the battery state.
+    largest_eigenvalue, smallest_eigenvalue
+        Of the battery state. With the largest, eta_0, N (1 - ratio) of the exact solution is
+        2 (1 - eta_0), which keeps its digits however large N is.
     nullity
         Dimension of the null space of the Liouvillian, from its structure: above 1 the state
         depends on the start. 0 where it is not known.
     relaxation_time, log_relaxation_time
         Exact: 1 / (slowest nonzero rate of the sectors that the start occupies) in the inverse unit
         of g, and its natural logarithm, which stays finite where the time overflows. The empty
-        battery occupies every sector; of a `rho0`, what is below 1e-13 does not count. NaN where
-        the rate hangs on splittings of singular values that rounding has lost. Direct and
+        battery occupies every sector; of a `rho0`, what is below 1e-13 does not count. Direct and
         iterative: a lower bound of the norm of L^-1 on what decays, by inverse iteration, close to
         1 / (slowest rate); in comparisons direct was within a factor of 2 mostly, iterative short
         by up to 5; infinite where none was found. NaN for the state at a stated time.
@@ -72,6 +74,7 @@ class SteadyState(Printed):
     [0.3919 0.2162 0.3919] (2, 3, 2, 3) True
     """
 
+    # None where it was not asked for, which whoever asked knows: no type says so.
     rho: jax.Array
     battery: jax.Array
     populations: jax.Array
@@ -79,6 +82,7 @@ class SteadyState(Printed):
     ergotropy: jax.Array
     ratio: jax.Array
     residual: jax.Array
+    largest_eigenvalue: jax.Array
     smallest_eigenvalue: jax.Array
     nullity: jax.Array
     relaxation_time: jax.Array
@@ -103,6 +107,7 @@ class SteadyState(Printed):
             ("relaxation_time", self.relaxation_time, "in the inverse unit of g"),
             ("residual", self.residual, ""),
             ("error_estimate", self.error_estimate, "of the state"),
+            ("largest_eigenvalue", self.largest_eigenvalue, "of the battery's state"),
             ("smallest_eigenvalue", self.smallest_eigenvalue, "of the battery's state"),
             ("iterations", self.iterations, ""),
             ("top_population", self.top_population, "of the charger's topmost level"),
@@ -116,7 +121,9 @@ class Solution(eqx.Module):
     Attributes
     ----------
     rho, battery
-        The state (d_c, L, d_c, L), and that of the battery, (L, L).
+        The state (d_c, L, d_c, L), and that of the battery, (L, L); None without.
+    populations
+        Of the ladder, (L,), where there is no state; else None.
     largest, smallest
         The extreme eigenvalues of the battery state.
     top_population
@@ -127,8 +134,8 @@ class Solution(eqx.Module):
         The natural logarithm of the relaxation time.
     """
 
-    rho: jax.Array
-    battery: jax.Array
+    rho: PyTree
+    battery: PyTree
     largest: jax.Array
     smallest: jax.Array
     residual: jax.Array
@@ -138,11 +145,14 @@ class Solution(eqx.Module):
     error_estimate: jax.Array | None = None
     iterations: jax.Array | None = None
     top_population: jax.Array | None = None
+    populations: jax.Array | None = None
 
 
 def completed(model: StarBattery, solution: Solution, method: str, why: str) -> SteadyState:
     """Return the solution of one model with its figures of merit."""
-    populations = jnp.diagonal(solution.battery).real
+    populations = solution.populations
+    if populations is None:
+        populations = jnp.diagonal(solution.battery).real
     excitations = ladder.level_numbers(model.levels) @ populations
     energy = model.omega_B * excitations
     passive = passive_excitations(jnp.sum(populations), solution.largest)
@@ -155,6 +165,7 @@ def completed(model: StarBattery, solution: Solution, method: str, why: str) -> 
         ergotropy=ergotropy,
         ratio=ergotropy / energy,
         residual=solution.residual,
+        largest_eigenvalue=solution.largest,
         smallest_eigenvalue=solution.smallest,
         nullity=solution.nullity,
         relaxation_time=jnp.exp(solution.log_relaxation_time),

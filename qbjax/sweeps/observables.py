@@ -35,16 +35,17 @@ class Solved:
         self.model, self.method, self.ts = model, method, ts
         self._made: dict[object, PyTree] = {}
 
-    def steady(self) -> SteadyState:
-        """Return the steady state."""
+    def steady(self, state: bool = True) -> SteadyState:
+        """Return the steady state, or without a state its figures of merit."""
         # The default, or what single precision can reach.
         tolerance = max(1e-8, 100 * float(jnp.finfo(self.model.omega_B.dtype).eps))
         settings: dict[str, PyTree] = {
             "method": self.method,
             "tolerance": tolerance,
             "throw": False,
+            "state": state,
         }
-        return self._once("steady", lambda: steady_state(self.model, **settings))
+        return self._once(("steady", state), lambda: steady_state(self.model, **settings))
 
     def trajectory(self) -> Trajectory:
         """Return the trajectory."""
@@ -119,7 +120,7 @@ class Observable(eqx.Module):
 
 
 def _figure(field: str) -> Callable[[Solved], Measured]:
-    return lambda solved: (getattr(solved.steady(), field), solved.steady().status)
+    return lambda solved: (getattr(solved.steady(False), field), solved.steady(False).status)
 
 
 def _charging(definition: str) -> Callable[[Solved], Measured]:

@@ -89,8 +89,8 @@ BAD_MODELS = [
     ({"N": np.array([], int), "N_max": 3}, f"`N` must be {NUMBER}, but is []."),
     ({"N": np.array([1, 2])}, "`N_max` must be given where N is an array or traced"),
     ({"N": np.array([1, 5]), "N_max": 4}, "`N` must be at most N_max = 4, but is [1 5]."),
-    ({"N_max": 0}, f"`N_max` must be {NUMBER}, but is 0."),
-    ({"N_max": 4.5}, f"`N_max` must be {NUMBER}, but is 4.5."),
+    ({"N_max": 0}, "`N_max` must be a positive integer, but is 0."),
+    ({"N_max": 4.5}, "`N_max` must be a positive integer, but is 4.5."),
     ({"gamma_C": -0.1}, "`gamma_C` must be not negative, but is -0.1."),
     ({"gamma_C": [0.1, -0.1]}, "`gamma_C` must be not negative, but is [ 0.1 -0.1]."),
     ({"omega_B": 0.0}, "`omega_B` must be positive, but is 0.0."),
@@ -137,8 +137,14 @@ BAD_MODELS = [
         {"F": [0.1, 0.2], "gamma_C": [0.1, 0.2, 0.3]},
         "`gamma_C` must be of a shape that goes with (2,), but is of shape (3,).",
     ),
-    ({"hamiltonian": 3.0}, "`hamiltonian` must be a sequence of qbjax.Term, but is of float."),
-    ({"jumps": [qb.Term(1.0)]}, "`jumps` must be a sequence of qbjax.Jump, but is of list."),
+    (
+        {"hamiltonian": 3.0},
+        "`hamiltonian` must be a qbjax.Term or a sequence of them, but",
+    ),
+    (
+        {"jumps": [qb.Term(1.0)]},
+        "`jumps` must be a qbjax.Jump or a sequence of them, but",
+    ),
 ]
 
 

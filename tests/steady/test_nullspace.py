@@ -83,9 +83,9 @@ def test_the_populations_of_the_rate_equation_are_its_steady_state():
         L, live = lindblad.generator(model), jnp.arange(N_max + 1) <= 2
         found = secular(L, live)
         rates = np.zeros((2 * N_max + 2,) * 2)
-        for rate, jump in L.jumps:
-            inside = found.vectors.conj().T @ L.matrix(jump) @ found.vectors
-            rates += rate * np.abs(inside) ** 2
+        for jump in L.jumps:
+            inside = found.vectors.conj().T @ L.matrix(jump.left)[0] @ found.vectors
+            rates += jump.rate * np.abs(inside) ** 2
         p = np.asarray(found.populations)
         np.testing.assert_allclose(p.sum(), 1.0, rtol=1e-12)
         np.testing.assert_allclose(rates @ p, rates.sum(0) * p, rtol=0, atol=1e-13)
