@@ -61,7 +61,8 @@ def size_for(model: StarBattery) -> Size | None:
         drive = float(np.max(np.divide(F, g, out=np.zeros_like(F), where=g != 0)))
     N = int(np.min(np.asarray(model.N))) if is_concrete(model.N) else model.N_max
     best = size(drive)
-    return best if 2 * best.half + 1 < N else None
+    # In smaller batteries the modes reach deeper than in the limit.
+    return best if max(2 * best.half + 1, 32 * drive**2) < N else None
 
 
 class Ends(eqx.Module):
@@ -89,12 +90,7 @@ class Ends(eqx.Module):
 def ends(F: jax.Array, g: jax.Array, N: jax.Array, size: Size) -> Ends:
     """Return the ends for one model; F and g may have any sign."""
     F, g = jnp.abs(F), jnp.abs(g)
-    modes, half = size
-    positions = 2 * half + 1
-    upper = chain.spectrum(F, g, N, positions, range(half, half + modes + 1))
-    alternating = (-1.0) ** np.arange(positions)[:, None]
-    # Of k = 0, +-1, +-2, ...; the mode 0 lives on the even positions.
-    z = jnp.concatenate([upper.vectors, alternating * upper.vectors[:, 1:]], axis=1)
+    z = _modes(F, g, N, size)
     start = z[0]
     even, odd = z[0:-1:2], z[1::2]
     crossed = even.T @ odd
@@ -108,6 +104,32 @@ def ends(F: jax.Array, g: jax.Array, N: jax.Array, size: Size) -> Ends:
         log_smallest=_log_smallest(F, g, N, start[0]),
         error=jax.lax.stop_gradient(jnp.maximum(at_cut, jnp.abs(1 - jnp.sum(start**2)))),
     )
+
+
+def states(model: StarBattery, size: Size) -> tuple[jax.Array, jax.Array]:
+    """Return the battery's blocks beside |g> and |e>, of a steady state that is zero in between."""
+    z = _modes(jnp.abs(model.F), jnp.abs(model.g), model.N, size)
+    i = np.arange(2 * size.half)
+    # The reversal of the ladder exchanges positions 2j and 2j + 1.
+    u, v = z[i] * z[0], z[i ^ 1] * z[0]
+    levels = jnp.where(i % 2 == 0, model.N - i // 2, i // 2)
+    # See `sectors.diagonalise` for the signs.
+    signs = jnp.where(model.F * model.g < 0, (-1.0) ** levels, 1.0)[:, None]
+
+    def spread(vectors: jax.Array) -> jax.Array:
+        block = (signs * vectors) @ (signs * vectors).T / 2
+        return jnp.zeros(2 * (model.levels,)).at[levels[:, None], levels].set(block)
+
+    return spread(v), spread(u)
+
+
+def _modes(F: jax.Array, g: jax.Array, N: jax.Array, size: Size) -> jax.Array:
+    """Return the modes k = 0, +-1, +-2, ... over the positions of the cut chain, as columns."""
+    modes, half = size
+    upper = chain.spectrum(F, g, N, 2 * half + 1, range(half, half + modes + 1))
+    alternating = (-1.0) ** np.arange(2 * half + 1)[:, None]
+    # The mode 0 lives on the even positions.
+    return jnp.concatenate([upper.vectors, alternating * upper.vectors[:, 1:]], axis=1)
 
 
 def _log_smallest(F: jax.Array, g: jax.Array, N: jax.Array, first: jax.Array) -> jax.Array:

@@ -280,12 +280,6 @@ def _extended_time(columns: Columns) -> Iterator[Claim]:
 
 def _crossovers(drive: Columns, F_over_g: float) -> Iterator[Claim]:
     """Report both crossovers of one drive, where the sizes of the table reach them."""
-    sizes = extended_time.lost(drive)
-    missing = (
-        f" By decay rate there is no tau* from N = {sizes[0]:g} on (SPLITTINGS_LOST)."
-        if sizes.size
-        else ""
-    )
     claim, where = f"Strong driving lasts at F/g = {F_over_g:g}", "Fig. 7(a)"
     paper = "linear growth, no crossover"
     scaled = extended_time.collapse(drive)
@@ -298,7 +292,7 @@ def _crossovers(drive: Columns, F_over_g: float) -> Iterator[Claim]:
             f"1/(2 sigma_min) = {values} sqrt(N)/g at half, once and twice that N",
             False,
             "sigma_min collapses there, long before its mode has any weight in the energy: strong "
-            f"driving is a finite-N statement.{missing}",
+            "driving is a finite-N statement.",
         )
     N = extended_time.takeover(drive)
     if np.isfinite(N):
@@ -308,7 +302,7 @@ def _crossovers(drive: Columns, F_over_g: float) -> Iterator[Claim]:
             paper,
             f"half of 1 - E_B/E_inf is in modes slower than 0.05 g/sqrt(N) at N = {N:.0f}",
             False,
-            f"The slow modes take the energy over at {N / F_over_g**2:.1f} (F/g)^2.{missing}",
+            f"The slow modes take the energy over at {N / F_over_g**2:.1f} (F/g)^2.",
         )
 
 

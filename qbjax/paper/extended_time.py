@@ -4,8 +4,7 @@ By decay rate, whose optimum has the closed form tau* = 1/omega_min, because a f
 hold on to where tau* is 10^300. Beside it stands the same for the frequency 2 sigma_min(K), the
 lowest beyond N = 4 (F/g)^2: there it collapses, whatever its weight in the energy. And the share of
 the energy's approach that is slow, which takes over near N = 16 (F/g)^2. The decay rate leaves the
-square root earlier, as soon as one slow mode weighs 1e-3 of the largest; it is NaN, and its status
-SPLITTINGS_LOST, where the modes above that weight cannot be resolved.
+square root earlier, as soon as one slow mode weighs 1e-3 of the largest.
 """
 
 from typing import TYPE_CHECKING
@@ -17,7 +16,6 @@ from jaxtyping import PyTree
 
 import qbjax as qb
 from qbjax import plotting
-from qbjax.common.checks import Status
 from qbjax.exact import rates, sectors
 from qbjax.model.star_battery import over_batch
 from qbjax.paper.grids import INTERMEDIATE, STRONG, WEAK, over_grid, select
@@ -53,7 +51,6 @@ def _solve(model: qb.StarBattery) -> dict[str, jax.Array]:
         "log10_tau": best.log_tau / jnp.log(10.0),
         "log10_smallest": -(log_smallest + jnp.log(2.0)) / jnp.log(10.0),
         "slow_share": slow_share,
-        "status": best.status,
     }
 
 
@@ -91,32 +88,13 @@ def _crossing(N: np.ndarray, values: np.ndarray, level: float) -> float:
     return float(N[i] + share * (N[i + 1] - N[i]))
 
 
-def lost(drive: Columns) -> np.ndarray:
-    """Return the sizes at which tau* is NaN because splittings were lost, for one drive."""
-    return drive["N"][drive["status"] == Status.SPLITTINGS_LOST]
-
-
-def notes(columns: Columns) -> list[str]:
-    """Return what is missing from the figure, in lines of Markdown."""
-    lines = []
-    for F_over_g in np.unique(columns["F_over_g"]):
-        sizes = ", ".join(f"{N:g}" for N in lost(select(columns, F_over_g=F_over_g)))
-        if sizes:
-            lines.append(
-                f"No tau* at F/g = {F_over_g:g}, N = {sizes}: its status there is SPLITTINGS_LOST, "
-                "because the modes that weigh more than 1e-3 of the largest are closer to zero "
-                "frequency than floating point resolves. 2 sigma_min is known there."
-            )
-    return lines
-
-
 def plot(columns: Columns) -> "Figure":
     """Draw every drive, and the two that cross over with their two crossovers."""
     with plotting.figure(plotting.TWO_COLUMNS, 6.8, 1, 3) as (figure, axes):
         everything, time, share = axes[0]
         for i, F_over_g in enumerate(np.unique(columns["F_over_g"])):
             drive, style = select(columns, F_over_g=F_over_g), _style(i, F_over_g)
-            everything.plot(drive["N"], drive["log10_tau"], ".-", **_with_loss(style, drive))
+            everything.plot(drive["N"], drive["log10_tau"], ".-", **style)
             if F_over_g in CROSSING:
                 time.plot(drive["N"], drive["log10_tau"], ".-", **style)
                 time.plot(drive["N"], drive["log10_smallest"], "--", color=f"C{i}", lw=0.8)
@@ -143,14 +121,6 @@ def plot(columns: Columns) -> "Figure":
 
 def _style(i: int, F_over_g: float) -> dict[str, PyTree]:
     return {"color": f"C{i}", "ms": 3, "label": f"$F/g = {F_over_g:g}$"}
-
-
-def _with_loss(style: dict[str, PyTree], drive: Columns) -> dict[str, PyTree]:
-    """Say in the legend where a curve stops for want of resolved splittings."""
-    sizes = lost(drive)
-    if not sizes.size:
-        return style
-    return style | {"label": f"{style['label']}, lost from $N = {sizes[0]:g}$"}
 
 
 def _mark(ax: "Axes", multiple: int, F_over_g: float, colour: str, side: str) -> None:

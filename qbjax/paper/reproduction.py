@@ -43,7 +43,7 @@ _ORDER = ("6", "4", "5", "2", "3", "time", "ratio", "7")
 # Those that reach N = 1000 and more, unless quick.
 _LARGE = ("ratio", "time")
 # What the report says of a figure's data, in lines of Markdown.
-_NOTES = {"7": fig7.notes, "time": extended_time.notes}
+_NOTES = {"7": fig7.notes}
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,9 @@ from qbjax.steady import nullspace
 from qbjax.steady.method import Method
 from qbjax.steady.result import Solution
 
+# With more levels, a state is told by the ends of the ladder where they lie apart.
+_MANY = 512
+
 
 class Exact(ExactMethod, Method):
     """The exact solution.
@@ -24,48 +27,56 @@ class Exact(ExactMethod, Method):
     ----------
     size
         Of the ends of the ladder that it goes by; None: it goes by all levels.
+    gives_state
+        Whether it gives the state, and not figures of merit alone.
     """
 
-    def __init__(self, size: Size | None = None):
+    def __init__(self, size: Size | None = None, gives_state: bool = True):
         """Take the size."""
-        self.size = size
+        self.size, self._gives_state = size, gives_state
 
     @property
     def gives_state(self) -> bool:
-        """Whether it goes by all levels."""
-        return self.size is None
+        """Whether it gives the state, and not figures of merit alone."""
+        return self._gives_state
 
-    def without_state(self, model: StarBattery) -> Method:
-        """Return the method that gives no state, at the ends of the ladder where they lie apart."""
-        return _by_ends(ends.size_for(model))
+    def from_empty(self, model: StarBattery, state: bool) -> Method:
+        """Return the method that goes by the ends of the ladder, where it gains by it."""
+        gains = model.levels > _MANY or not state
+        size = ends.size_for(model) if gains else None
+        return _by_ends(size, state or size is None)
 
     def solve(self, model: StarBattery, start: PyTree, tolerance: jax.Array) -> Solution:
         """Return the steady state of one model that a start leads to."""
         if self.size is None:
             return solution(model, start)
-        return solution_by_ends(model, self.size)
+        return solution_by_ends(model, self.size, self.gives_state)
 
 
 @functools.cache
-def _by_ends(size: Size | None) -> Exact:
+def _by_ends(size: Size | None, gives_state: bool) -> Exact:
     # One object of each: programs are looked up by it.
-    return Exact(size)
+    return Exact(size, gives_state)
 
 
-def solution_by_ends(model: StarBattery, size: Size) -> Solution:
-    """Return the figures of merit of the state that the empty battery charges to."""
+def solution_by_ends(model: StarBattery, size: Size, state: bool) -> Solution:
+    """Return the state that the empty battery charges to, or its figures of merit."""
     parts = ends.ends(model.F, model.g, model.N, size)
     status = rates.existence(model)
     mask = jnp.where(status == Status.OK, 1.0, jnp.nan)
-    # The empty battery occupies every sector: no rate is below that of 2 sigma_min.
-    log_omega = jnp.log(2.0) + parts.log_smallest
     n = jnp.arange(size.half)
     populations = jnp.zeros(model.levels).at[n].set(parts.populations)
     populations = populations.at[model.N - n].set(parts.populations)
+    # The empty battery occupies every sector: no rate is below that of 2 sigma_min.
+    log_omega = jnp.log(2.0) + parts.log_smallest
     lost = (status == Status.OK) & ~(parts.error <= ends.CUT)
+    rho = battery = None
+    if state:
+        ground, excited = ends.states(model, size)
+        rho, battery = _together(ground, excited) * mask, (ground + excited) * mask
     return Solution(
-        rho=None,
-        battery=None,
+        rho=rho,
+        battery=battery,
         populations=populations * mask,
         largest=parts.largest * mask,
         smallest=jnp.zeros(()) * mask,
@@ -74,6 +85,12 @@ def solution_by_ends(model: StarBattery, size: Size) -> Solution:
         log_relaxation_time=-rates.log_rate(model, log_omega) * mask,
         status=jnp.where(lost, Status.NOT_CONVERGED, status),
     )
+
+
+def _together(ground: jax.Array, excited: jax.Array) -> jax.Array:
+    """Return the state of charger and battery from its blocks beside |g> and |e>."""
+    zero = jnp.zeros_like(ground)
+    return jnp.stack([jnp.stack([ground, zero], 1), jnp.stack([zero, excited], 1)])
 
 
 def solution(model: StarBattery, rho0: jax.Array | None) -> Solution:
@@ -87,13 +104,11 @@ def solution(model: StarBattery, rho0: jax.Array | None) -> Solution:
     mask = jnp.where(status == Status.OK, 1.0, jnp.nan)
     ground = spectrum.v * (weights / 2) @ spectrum.v.T
     excited = spectrum.u * (weights / 2) @ spectrum.u.T
-    zero = jnp.zeros_like(ground)
-    rho = jnp.stack([jnp.stack([ground, zero], 1), jnp.stack([zero, excited], 1)])
     battery = ground + excited
     largest, smallest = ladder.extreme_eigenvalues(battery, model.N)
     slowest = rates.state_rate(model, spectrum, coordinates)
     return Solution(
-        rho=rho * mask,
+        rho=_together(ground, excited) * mask,
         battery=battery * mask,
         largest=largest * mask,
         smallest=smallest * mask,

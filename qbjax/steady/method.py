@@ -30,8 +30,8 @@ class Method(method.Method):
         """Return the method that knows what the numbers of a model, or of a batch, tell."""
         return self
 
-    def without_state(self, model: StarBattery) -> "Method":
-        """Return the method that need not give the state, but figures of merit alone."""
+    def from_empty(self, model: StarBattery, state: bool) -> "Method":
+        """Return the method for an empty start that gives the state, or figures of merit alone."""
         return self
 
     @abstractmethod

@@ -154,8 +154,8 @@ def _settled(
     """Return the state that a model, or each of a batch, settles in."""
     chosen, why = choose(model, method)
     chosen = chosen.informed(model)
-    if not state and rho0 is None:
-        chosen = chosen.without_state(model)
+    if rho0 is None:
+        chosen = chosen.from_empty(model, state)
     if chosen.gives_state:
         require_room(model)
     start, stray = chosen.start(model, rho0)

@@ -104,3 +104,15 @@ def test_the_directory_of_the_user(variable, tmp_path, monkeypatch):
     assert place is not None
     assert place.is_relative_to(tmp_path)
     assert place.parent.name == "qbjax"
+
+
+def test_the_variable_takes_the_place_of_the_argument(tmp_path, monkeypatch):
+    monkeypatch.setenv("QBJAX_CACHE", str(tmp_path / "variable"))
+    program = (
+        "import pathlib, qbjax as qb; "
+        f"print(qb.use_cache(pathlib.Path({str(tmp_path)!r}) / 'argument').parent.name)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["variable"]

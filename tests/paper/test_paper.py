@@ -264,3 +264,8 @@ def test_whole_quick_reproduction(tmp_path):
     label = "of tau* = c N^b at F/g = 0.5, continuous branch"
     assert number[f"b {label}"] == pytest.approx(3.43, abs=0.05)
     assert number[f"c {label}"] == pytest.approx(0.52, abs=0.03)
+
+
+def test_slow_modes_take_over_where_their_share_last_rises():
+    N, share = np.arange(1.0, 6.0), np.array([0.0, 0.6, 0.4, 0.4, 0.8])
+    assert extended_time.takeover({"N": N, "slow_share": share}) == pytest.approx(4.25)

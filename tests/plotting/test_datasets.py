@@ -120,3 +120,11 @@ def test_axes_beyond_the_third_are_held_at_their_last_value(tmp_path, monkeypatc
     qb.plot.draw_sweep(dataset, tmp_path / "x")
     assert titles
     assert all("$g$ = 3" in title for title in titles if title)
+
+
+def test_an_optimum_is_marked_in_the_units_of_its_curve():
+    with qb.plot.figure(8.6, 6) as (_, axes):
+        ax, curve = axes[0, 0], ([1.0, 2.0, 4.0], [8.0, 4.0, 8.0])
+        qb.plot.charging_time(ax, *curve, (2.0, 4.0), "x", units=(2.0, 4.0))
+        np.testing.assert_array_equal(ax.lines[0].get_xydata()[1], [1.0, 1.0])
+        np.testing.assert_array_equal(ax.lines[1].get_xydata(), [[1.0, 1.0]])

@@ -292,10 +292,11 @@ def test_no_check_of_numbers_is_without_a_twin():
         "best_parameters": 1,
         "definition": 2,
         "minimise": 1,
+        "power": 1,
         "pulses": 5,
         "star_battery": 5,
         "steady_state": 1,
-        "terms": 2,
+        "terms": 3,
     }
     with pytest.raises(AssertionError, match="a check of numbers has a twin"):
         jax.jit(lambda x: checks.require(x > 0, "x", "positive", x))(1.0)
@@ -372,3 +373,13 @@ def test_errors_of_other_libraries_do_not_come_through(message):
         FOREIGN[message]()
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_traced_matrix_of_no_numbers_is_flagged():
+    def status(matrix):
+        model = qb.StarBattery(N=1, F=0.5, hamiltonian=qb.Term(0.1, battery=matrix))
+        return qb.steady_state(model, throw=False).status
+
+    statuses = jax.jit(jax.vmap(status))(jnp.stack([jnp.eye(2), jnp.full((2, 2), jnp.nan)]))
+    assert statuses[0] != qb.Status.OUT_OF_RANGE
+    assert statuses[1] == qb.Status.OUT_OF_RANGE

@@ -160,3 +160,17 @@ def test_methods_agree_on_a_start_of_few_digits():
     for method in ("exact", "chebyshev", "propagator", "dopri8"):
         energy = qb.evolve(model, [2.0], rho0=start, method=method).energy
         np.testing.assert_allclose(energy, expected, rtol=1e-7)
+
+
+def test_a_state_at_a_time_is_that_of_its_start():
+    leaky = qb.StarBattery(N=1, F=0.5, kappa=0.1)
+    assert qb.steady_state(leaky, rho0=[0.0, 1.0], time=0.0).energy == 1.0
+
+
+@pytest.mark.parametrize("given", [{"gamma_C": 1.0}, {"kappa": 0.3}, {"omega_C": 1.2}])
+def test_what_leads_nowhere_up_does_not_spill(given):
+    """One photon in a cavity cut there, no drive, an empty battery: nothing lifts it further."""
+    cut = qb.StarBattery(N=2, F=0.0, charger=qb.cavity(2), **given)
+    start = np.zeros((2, 3))
+    start[1, 0] = 1.0
+    assert qb.evolve(cut, [0.0], rho0=start).status[0] == qb.Status.OK

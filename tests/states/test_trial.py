@@ -321,3 +321,11 @@ def test_bad_states_are_refused(bad):
 def test_bad_parameters_are_refused(name, bad):
     with pytest.raises(ArgumentError, match=f"`{name}`"):
         bose_einstein_populations(*bad, 0.0, N)
+
+
+@pytest.mark.parametrize(("xi_1", "xi_2", "N"), [(0.3, 2.0, 3), (-0.3, 2.0, 4), (0.7j, -0.2, 5)])
+def test_a_fit_gives_the_two_states_in_their_order(xi_1, xi_2, N):
+    rho = coherent_mixture(xi_1, xi_2, N)
+    fit = fit_coherent_mixture(rho)
+    np.testing.assert_allclose(fit.rho, rho, atol=1e-6)
+    assert float(fit.fidelity) == pytest.approx(1.0, abs=1e-9)

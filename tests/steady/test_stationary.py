@@ -562,3 +562,25 @@ def test_an_answer_that_is_not_trusted_is_an_error_on_the_host():
         assert qb.steady_state(model, method=method, throw=False).status == qb.Status.NOT_CONVERGED
     with pytest.raises(qb.SolveError, match=r"leave out \(None\) what is zero"):
         qb.steady_state(qb.StarBattery(N=4, F=2.0, kappa=0.0), method="iterative")
+
+
+def test_a_jump_of_ones_own_that_leaves_several_states_is_told_by_another_start():
+    """Dephasing of the charger alone: N + 1 = 2 stationary states, whatever brings it."""
+    jump = qb.Jump(1.0, qb.Term(1.0, np.diag([0.0, 1.0])))
+    model = qb.StarBattery(N=1, F=1.0, gamma_C=0.0, jumps=jump)
+    found = qb.steady_state(model, method="iterative", throw=False)
+    assert found.status == qb.Status.NOT_UNIQUE
+
+
+def test_an_estimate_bounds_the_error_of_few_steps(monkeypatch):
+    """With a large shift two steps are far from the end, which the last one tells."""
+    from qbjax.steady import direct
+
+    model = qb.StarBattery(N=3, F=0.5, kappa=0.1)
+    right = qb.steady_state(model, method="direct").rho
+    monkeypatch.setattr(direct, "ONE_STATE", direct.PseudoTime(1e-4, 2))
+    # The same numbers in another structure, so that the program is a new one.
+    same = qb.StarBattery(N=3, F=0.5, kappa=0.1, nbar=0.0)
+    rough = qb.steady_state(same, method="direct", throw=False)
+    distance = float(jnp.linalg.norm(rough.rho - right))
+    assert 1e-6 < distance <= float(rough.error_estimate)
