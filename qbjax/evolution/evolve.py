@@ -10,7 +10,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 from jaxtyping import PyTree
 
 from qbjax.common.checks import (
@@ -26,6 +25,7 @@ from qbjax.common.checks import (
     require_choice,
     users_function,
 )
+from qbjax.common.types import ArrayLike
 from qbjax.evolution import runge_kutta
 from qbjax.evolution.chebyshev import Chebyshev
 from qbjax.evolution.exact import Exact

@@ -8,11 +8,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 from jaxtyping import PyTree
 
 from qbjax.common.checks import array_module, as_real, require, require_known, users_function
 from qbjax.common.printing import Line, Printed
+from qbjax.common.types import ArrayLike, Scalar
 
 
 class Pulse(Printed):
@@ -87,7 +87,7 @@ class Pulse(Printed):
         kind = f"of shape {value.shape} and type {value.dtype}"
         require(is_real, "function", "real and of shape ()", kind)
 
-    def __call__(self, t: ArrayLike) -> jax.Array:
+    def __call__(self, t: Scalar) -> jax.Array:
         """Return the value at a time."""
         return jnp.asarray(self.function(t, *self.parameters))
 
@@ -151,7 +151,7 @@ class PiecewiseConstant(Printed):
         """The times at which integrators stop and start."""
         return self.times
 
-    def __call__(self, t: ArrayLike) -> jax.Array:
+    def __call__(self, t: Scalar) -> jax.Array:
         """Return the value at a time; at a change, the later one."""
         return self.values[jnp.searchsorted(self.times, t, side="right")]
 

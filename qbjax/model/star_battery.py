@@ -8,7 +8,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 from jaxtyping import PyTree
 
 from qbjax.basis.basis import Basis
@@ -24,7 +23,7 @@ from qbjax.common.checks import (
     require_known,
 )
 from qbjax.common.printing import Line, Printed, span_of, text_of
-from qbjax.common.types import Array
+from qbjax.common.types import Array, ArrayLike
 from qbjax.model.chargers import Charger, qubit
 from qbjax.model.own_terms import (
     LARGEST_SKEWNESS,

@@ -17,6 +17,7 @@ from jax.typing import ArrayLike
 from qbjax.basis import ladder
 from qbjax.basis.basis import Basis
 from qbjax.basis.operators import Operator, collect
+from qbjax.common import types
 from qbjax.common.checks import (
     ArgumentError,
     array_module,
@@ -193,8 +194,8 @@ class Term(Printed):
     def __init__(
         self,
         coefficient: Value,
-        charger: ArrayLike | None = None,
-        battery: Battery | ArrayLike = identity,
+        charger: types.ArrayLike | None = None,
+        battery: Battery | types.ArrayLike = identity,
     ):
         """Split the matrices into their nonzero bands."""
         self.coefficient = coefficient
@@ -303,7 +304,7 @@ def total(
     return operator
 
 
-def _bands(matrix: ArrayLike, name: str) -> RealBands:
+def _bands(matrix: types.ArrayLike, name: str) -> RealBands:
     """Return the bands of a matrix by their offset; those that are seen to be zero are left out."""
     # jnp would trace what is known under jit, and nothing could be left out.
     numpy, array = array_module(matrix), as_array(matrix, name)

@@ -6,10 +6,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
 from qbjax.common.checks import array_module, as_array, blank, is_concrete, refusal, require
-from qbjax.common.types import Array, Condition
+from qbjax.common.types import Array, ArrayLike, Condition
 from qbjax.model.chargers import Charger
 from qbjax.states.qobj import from_qobj, is_qobj
 

@@ -21,11 +21,11 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
 from qbjax.basis.ladder import level_numbers
 from qbjax.common import linalg
 from qbjax.common.checks import as_array, as_real, blank, refusal, require_choice
+from qbjax.common.types import ArrayLike
 from qbjax.states.density_matrix import as_battery
 
 _SPACES = ("full", "symmetric")

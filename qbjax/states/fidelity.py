@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 from jaxtyping import PyTree
 
 from qbjax.common import linalg
 from qbjax.common.checks import require
+from qbjax.common.types import ArrayLike
 from qbjax.states.density_matrix import as_state
 
 

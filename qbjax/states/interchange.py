@@ -12,9 +12,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
 from qbjax.common.checks import is_concrete, require
+from qbjax.common.types import ArrayLike
 from qbjax.model.chargers import Charger, qubit
 from qbjax.model.equation import terms
 from qbjax.model.star_battery import StarBattery
@@ -129,7 +129,7 @@ def _model(model: StarBattery) -> tuple[Qobj, list[Qobj]]:
     shape = (charger.levels, model.N, model.basis)
 
     @jax.jit
-    def matrices(t: ArrayLike) -> list[jax.Array]:
+    def matrices(t: jax.Array) -> list[jax.Array]:
         hamiltonian, jumps = terms(model, t)
         operators_at_t = [total(hamiltonian, t, *shape)]
         operators_at_t += [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
 from qbjax.basis.ladder import lowering_elements
 from qbjax.common.checks import (
@@ -15,6 +14,7 @@ from qbjax.common.checks import (
     require,
     require_known,
 )
+from qbjax.common.types import ArrayLike
 from qbjax.states.density_matrix import as_state
 from qbjax.states.ergotropy import battery_frequency, number_of_qubits
 from qbjax.states.qobj import from_qobj, is_qobj

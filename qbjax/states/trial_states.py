@@ -26,7 +26,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from qbjax.basis import ladder
-from qbjax.common import linalg
+from qbjax.common import linalg, types
 from qbjax.common.checks import as_array, blank, refusal, require
 from qbjax.common.minimise import Minimum, minimise
 from qbjax.common.printing import Line, Printed
@@ -158,7 +158,7 @@ def bose_einstein_populations(
     return zeta + alpha * (occupation + occupation[..., ::-1])
 
 
-def fit_bose_einstein(populations: ArrayLike) -> BoseEinsteinFit:
+def fit_bose_einstein(populations: types.ArrayLike) -> BoseEinsteinFit:
     """Fit the trial populations of Eq. (10) of the paper by least squares.
 
     For given beta and mu the best alpha and zeta are a linear regression, so the search is over
@@ -224,7 +224,7 @@ def coherent_mixture(xi_1: ArrayLike, xi_2: ArrayLike, N: int) -> jax.Array:
     return kets @ jnp.conj(jnp.swapaxes(kets, -1, -2))
 
 
-def fit_coherent_mixture(rho_B: ArrayLike) -> CoherentMixtureFit:
+def fit_coherent_mixture(rho_B: types.ArrayLike) -> CoherentMixtureFit:
     """Find the mixture of Eqs. (11)-(13) of the paper with the largest fidelity to a state.
 
     Parameters

@@ -5,7 +5,6 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 from jaxtyping import PyTree
 
 from qbjax.common.checks import (
@@ -19,7 +18,7 @@ from qbjax.common.checks import (
     require_choice,
     require_known,
 )
-from qbjax.common.types import Condition
+from qbjax.common.types import ArrayLike, Condition
 from qbjax.evolution.evolve import evolve
 from qbjax.evolution.result import Trajectory
 from qbjax.exact.applies import without_idle_drive

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jax.typing import ArrayLike
 
 from qbjax.common.checks import require
+from qbjax.common.types import ArrayLike
 
 # Most padded sizes of a sweep over N, of which one may be solved by two methods; and neighbours in
 # N that one chunk holds.

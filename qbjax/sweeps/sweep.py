@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 from jaxtyping import PyTree
 
 from qbjax.common.checks import Status, require, require_choice
+from qbjax.common.types import ArrayLike
 from qbjax.model.star_battery import StarBattery
 from qbjax.steady.steady_state import METHODS
 from qbjax.sweeps import store as stores

@@ -130,3 +130,33 @@ def test_public_names_are_documented(name):
     if inspect.isfunction(public) and inspect.signature(public).parameters:
         assert "Parameters\n-----" in text
         assert "Returns\n-----" in text or text.startswith("Return a ")
+
+
+SCRIPT = """
+import jax
+import qbjax as qb
+
+state = qb.steady_state(qb.StarBattery(N=4, F=0.5))
+print(state.energy.round(3), state.battery.shape)
+curve = qb.evolve(qb.StarBattery(N=4, F=0.5), [0.0, 2.0, 200.0], save="energy")
+print(curve.energy.round(3))
+best = qb.optimal_dephasing(qb.StarBattery(N=4, F=0.5))
+models = qb.StarBattery(N=[1, 2], F=0.5, gamma_C=0.3, N_max=2)
+tau = qb.charging_time(models, "decay_rate", min_weight=1e-2).tau
+grid = {"N": [1, 2], "F": [0.5]}
+dataset = qb.sweep(qb.StarBattery, grid, ["energy", qb.grad_of("energy", "F")])
+field = qb.Term(0.1, battery=[[0.0, 1.0], [1.0, 0.0]])
+drive = qb.PiecewiseConstant([1.0], [0.2, 0.4])
+driven = qb.StarBattery(N=1, F=drive, kappa=0.1, hamiltonian=field)
+print(qb.ergotropy([[0.5, 0.0], [0.0, 0.5]]))
+with qb.plot.figure(8.6, 6.0) as (figure, axes):
+    qb.plot.lines(axes[0, 0], dataset.energy, over="N")
+slope = jax.grad(lambda F: qb.steady_state(qb.StarBattery(N=4, F=F)).ergotropy)(0.5)
+"""
+
+
+def test_a_typed_script_passes_mypy(tmp_path):
+    api = pytest.importorskip("mypy.api")
+    (tmp_path / "script.py").write_text(SCRIPT)
+    said, _, status = api.run(["--strict", str(tmp_path / "script.py")])
+    assert status == 0, said

@@ -50,9 +50,18 @@ def test_what_is_told_is_what_is_counted(values):
 
 
 def test_what_is_unique_is_told():
-    for values in VALUES[1:8]:
+    # A detuned charger alone leaves several.
+    alone = [values for values in VALUES if {k for k in values if values[k]} - {"omega_C"}]
+    assert len(alone) == 7
+    for values in alone:
         model = qb.StarBattery(2, 0.6, 1.1, 0.8, **values)
         assert nullspace.nullity(model) == 1
+
+
+@pytest.mark.parametrize("name", ["kappa", "Gamma_down", "Gamma_up"])
+def test_what_moves_by_itself_needs_no_drive_and_no_dephasing(name):
+    still = qb.StarBattery(2, 0.0, 1.1, 0.0, **{name: 0.2})
+    assert nullspace.existence(still) == qb.Status.OK
 
 
 @pytest.mark.parametrize("name", ["gamma_C", *RATES, "own"])
