@@ -31,6 +31,8 @@ _TOGETHER = 128
 # Under a drive so strong, in the unit of g times 1/eps, eigenvalues near F and -F are so close that
 # their vectors have to be made orthogonal.
 _CLOSE = 1e-11
+# The least coupling that vectors are computed with, in the unit of F times eps.
+_LEAST = 4e3
 
 
 class Chain(NamedTuple):
@@ -93,16 +95,6 @@ def positions(N: jax.Array, levels: int) -> jax.Array:
     return jnp.where(n > N, n, jnp.where(2 * n < N, 2 * n + 1, 2 * (N - n)))
 
 
-def _uncoupled(F: jax.Array, N: jax.Array, levels: int, columns: np.ndarray) -> Spectrum:
-    """Return the spectrum for g = 0: pairs of positions, added and subtracted, with F and -F."""
-    i, k = np.arange(levels)[:, None], columns
-    signs = np.where((i % 2 == 1) & (k % 2 == 1), -1.0, 1.0) * np.sqrt(0.5)
-    is_pair = jnp.asarray(i // 2 == k // 2) & ((N % 2 == 1) | ((i != N) & (k != N)))
-    vectors = jnp.where(is_pair, signs, jnp.where((i == N) & (k == N), 1.0, 0.0))
-    ones = jnp.ones(len(k))
-    return Spectrum(jnp.where(k % 2 == 1, -F, F), vectors, 0.0 * ones, ones)
-
-
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
 def spectrum(
     F: jax.Array, g: jax.Array, N: jax.Array, levels: int, columns: range | None = None
@@ -120,16 +112,21 @@ def spectrum(
     columns
         Which eigenvalues, counted from below; None: all.
     """
-    wanted = np.arange(levels) if columns is None else np.asarray(columns)
-    matrix = chain(F, g, N, levels)
-    eigenvalues = _bisected(matrix, wanted)
+    eps = jnp.finfo(F.dtype).eps
+    # Below it vectors are those of g -> 0, and eigenvalues differ from F and -F by so much less.
+    drive = jnp.where((F == 0) & (g == 0), 1.0, F)
+    coupling = jnp.maximum(g, least_coupling(drive))
+    matrix = chain(drive, coupling, N, levels)
+    numbers = np.arange(levels) if columns is None else np.asarray(columns)
+    eigenvalues = _bisected(matrix, numbers)
     vectors, *last = _vectors(matrix, N, eigenvalues)
     if columns is None:
-        is_close = matrix.bound * jnp.finfo(vectors.dtype).eps > _CLOSE * g
-        vectors = _orthogonal_where(is_close, vectors)
-    coupled = Spectrum(eigenvalues, vectors, *last)
-    uncoupled = _uncoupled(F, N, levels, wanted)
-    return jax.tree.map(lambda a, b: jnp.where(g == 0, a, b), uncoupled, coupled)
+        vectors = _orthogonal_where(matrix.bound * eps > _CLOSE * coupling, vectors)
+    middle = jnp.where(eigenvalues < 0, -F, F)
+    ends = jnp.where(eigenvalues < 0, -drive, drive)
+    scaled = middle + (eigenvalues - ends) * (g / coupling)
+    scaled = jnp.where(coupling == g, eigenvalues, scaled)
+    return Spectrum(scaled, vectors, *last)
 
 
 @spectrum.defjvp
@@ -157,6 +154,11 @@ def _jvp(
     along = along - F * scale
     dots = [along * moved + scale * known.eigenvalues, *(along * x for x in turned)]
     return known, Spectrum(*dots)
+
+
+def least_coupling(F: jax.Array) -> jax.Array:
+    """Return the coupling below which vectors are those of g -> 0."""
+    return _LEAST * jnp.finfo(F.dtype).eps * F
 
 
 def _guarded(pivot: jax.Array) -> jax.Array:

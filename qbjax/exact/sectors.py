@@ -102,7 +102,8 @@ def diagonalise(model: StarBattery) -> Sectors:
     F, g = (sign * x for sign, x in zip(signs, (model.F, model.g), strict=True))
     spectrum = chain.spectrum(F, g, N, levels)
     matrix = chain.chain(F, g, N, levels)
-    splittings = _splittings(matrix, N, spectrum, (F != 0) & (g != 0))
+    is_coupled = (F != 0) & (g > chain.least_coupling(F))
+    splittings = _splittings(matrix, N, spectrum, is_coupled)
     # With D|n> = (-1)^n |n>: K(-F, g) = -D K(F, g) D, K(F, -g) = D K(F, g) D, D P = (-1)^N P D.
     alternating = jnp.where(signs[0] == signs[1], 1.0, -1.0)
     factor = signs[0] * alternating**N

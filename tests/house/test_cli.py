@@ -62,16 +62,17 @@ def test_losses_and_detuning_reach_the_model(calls):
     [(model, keywords)] = calls
     assert {name: float(getattr(model, name)) for name in LOSSES} == LOSSES
     assert float(model.omega_d) == 0.9
-    assert keywords == {"method": "direct"}
+    assert keywords == {"method": "direct", "state": False}
 
 
 def test_what_is_not_given_is_left_out(calls):
     main(["steady-state", *MODEL])
     main(["evolve", *MODEL, "--t-end", "1"])
-    for model, keywords in calls:
+    for model, _ in calls:
         assert all(getattr(model, name) is None for name in (*LOSSES, "omega_C", "omega_d"))
         assert model.charger == qb.qubit()
-        assert keywords == {}
+    # The state itself is not shown.
+    assert [keywords for _, keywords in calls] == [{"state": False}, {}]
 
 
 CHARGERS = {"qubit": qb.qubit(), "cavity:3": qb.cavity(3), "spin:1.5": qb.spin(1.5)}
@@ -88,7 +89,7 @@ def test_options_reach_the_solvers(calls):
     main(["steady-state", *MODEL, "--time", "7"])
     assert [keywords for _, keywords in calls] == [
         {"rtol": 1e-5, "method": "tsit5"},
-        {"time": 7.0},
+        {"time": 7.0, "state": False},
     ]
 
 

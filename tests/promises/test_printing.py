@@ -80,7 +80,7 @@ def test_a_result_says_of_which_model_it_is():
 
 
 def test_what_has_not_converged_says_what_to_do():
-    leaky = qb.StarBattery(N=2, F=0.5, kappa=1e-3)
+    leaky = qb.StarBattery(N=2, F=0.5, kappa=1e-5)
     state = qb.steady_state(leaky, tolerance=1e-13, method="iterative", throw=False)
     assert line("status", str(state)).endswith("ask for the state at a stated time")
     with pytest.raises(qb.SolveError, match="ask for the state at a stated time"):
