@@ -17,7 +17,7 @@ from qbjax.steady.method import Method
 from qbjax.steady.result import Solution
 
 # With more levels, a state is told by the ends of the ladder where they lie apart.
-_MANY = 512
+MANY = 512
 
 
 class Exact(ExactMethod, Method):
@@ -42,7 +42,7 @@ class Exact(ExactMethod, Method):
 
     def from_empty(self, model: StarBattery, state: bool) -> Method:
         """Return the method that goes by the ends of the ladder, where it gains by it."""
-        gains = model.levels > _MANY or not state
+        gains = model.levels > MANY or not state
         size = ends.size_for(model) if gains else None
         return _by_ends(size, state or size is None)
 

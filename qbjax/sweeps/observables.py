@@ -19,6 +19,7 @@ from qbjax.evolution.result import Trajectory
 from qbjax.exact.applies import is_exact
 from qbjax.model.parameters import PARAMETERS
 from qbjax.model.star_battery import StarBattery, out_of_range
+from qbjax.steady.exact import MANY
 from qbjax.steady.result import SteadyState
 from qbjax.steady.steady_state import steady_state
 from qbjax.sweeps.provenance import fingerprint
@@ -36,7 +37,8 @@ class Solved:
         self._made: dict[object, PyTree] = {}
 
     def steady(self, state: bool = True) -> SteadyState:
-        """Return the steady state, or without a state its figures of merit."""
+        """Return the steady state, or of many qubits its figures of merit alone."""
+        state = state or self.model.levels <= MANY
         # The default, or what single precision can reach.
         tolerance = max(1e-8, 100 * float(jnp.finfo(self.model.omega_B.dtype).eps))
         settings: dict[str, PyTree] = {

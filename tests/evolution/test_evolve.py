@@ -154,9 +154,9 @@ def test_early_and_late_times_of_a_small_battery_are_right_and_unflagged():
     assert np.all(error < 10 * traj.error_estimate + 1e-13)
 
 
-@pytest.mark.parametrize(("N", "F"), [(16, 0.2), (20, 0.2), (21, 0.5), (24, 1.0), (12, 10.0)])
+@pytest.mark.parametrize(("N", "F"), [(16, 0.2), (20, 0.2), (21, 0.5), (24, 1.0)])
 def test_late_times_are_right_where_dense_eigenvalues_have_no_digit_left(N, F):
-    """The slow splittings are far below rounding: with those of `eigh` energies are off by 0.4."""
+    """The slow splittings are far below rounding: those of `eigh` leave energies off by 0.4."""
     slowest = late_times(N, F, 1.0, [0.1, 1.0, 3.0])
     ts = np.unique([3.0, 1e3, 1e9, *slowest, *(slowest[0] / 1e4, slowest[0] / 1e8)])
     with warnings.catch_warnings():

@@ -393,7 +393,7 @@ BAD_STATES = [
     ([[1.0], [1.0, 2.0]], r"an array of numbers, but is of type list"),
     (np.array([[0.5, 0.1], [0.3, 0.5]]), r"Hermitian, but is off by 0\.2\b"),
     (np.diag([0.75, 0.22]), r"a state of trace 1, but is of trace 0\.97\b"),
-    (np.diag([np.nan, 1.0]), r"finite numbers, but is one with NaN"),
+    (np.diag([np.nan, 1.0]), r"of finite numbers, but is one with NaN"),
     (np.diag([1.25, -0.25]), r"a state without negative eigenvalues, but is one with .* -0\.25\b"),
     (np.stack([np.eye(2) / 2, np.eye(2)]), r"a state of trace 1, but is of trace 2\b"),
 ]
