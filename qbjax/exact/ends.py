@@ -53,13 +53,14 @@ def size(F_over_g: float) -> Size:
 def size_for(model: StarBattery) -> Size | None:
     """Return the size for a model or a batch; None where the two ends do not lie apart.
 
-    Drives that JAX is tracing are taken for no stronger than 10 g: `Ends.error` tells.
+    Drives that JAX is tracing are taken for no stronger than 10 g, and numbers of qubits for no
+    less than half of what they are padded to: `Ends.error` tells.
     """
     drive = _TRACED_DRIVE
     if is_concrete(model.F, model.g):
         F, g = (np.abs(np.asarray(x)) for x in (model.F, model.g))
         drive = float(np.max(np.divide(F, g, out=np.zeros_like(F), where=g != 0)))
-    N = int(np.min(np.asarray(model.N))) if is_concrete(model.N) else model.N_max
+    N = int(np.min(np.asarray(model.N))) if is_concrete(model.N) else model.N_max // 2
     best = size(drive)
     # In smaller batteries the modes reach deeper than in the limit.
     return best if max(2 * best.half + 1, 32 * drive**2) < N else None

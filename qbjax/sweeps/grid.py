@@ -12,6 +12,8 @@ from qbjax.common.types import ArrayLike
 # Most padded sizes of a sweep over N, of which one may be solved by two methods; and neighbours in
 # N that one chunk holds.
 _SIZES, _N_TOGETHER = 5, 8
+# From here on each size is worth a program of its own.
+_LARGE = 4096
 
 
 class Grid:
@@ -46,14 +48,14 @@ class Grid:
         return "point" if self.together else name
 
     def padded_size(self, N: np.ndarray, smallest: int) -> int:
-        """Return the size that these N are padded to, one of at most five.
+        """Return the size that these N are padded to, one of at most five below 4096.
 
         It is the largest N of the grid, halved while it fits and is no smaller than `smallest`.
         """
-        size = int(np.max(self.values["N"]))
-        for _ in range(_SIZES - 1):
-            half = -(-size // 2)
-            if half < max(smallest, int(np.max(N))):
+        size, small = int(np.max(self.values["N"])), 0
+        while (half := -(-size // 2)) >= max(smallest, int(np.max(N))):
+            small += half < _LARGE
+            if small == _SIZES:
                 break
             size = half
         return size
@@ -63,13 +65,14 @@ class Grid:
 
         gamma_C is kept whole as long as possible, since points that differ in it share work; a
         chunk holds a few neighbours in N, which share a padded size, or one N where those are not
-        solved alike.
+        solved alike or are many.
         """
         order = sorted(self.axes, key=lambda name: (name == "N") - (name == "gamma_C"))
         shape, left = {}, most
         for name in order:
             few = _N_TOGETHER if name == "N" else left
-            if "N" in self.values and name == self.axis_of("N") and not alike:
+            is_large = np.max(self.values.get("N", 0)) >= _LARGE
+            if "N" in self.values and name == self.axis_of("N") and (is_large or not alike):
                 few = 1
             length = min(self.axes[name], left, few)
             # Parts of nearly equal length, so that the last one is not nearly empty.

@@ -31,7 +31,9 @@ def test_few_padded_sizes():
         N = np.unique(np.geomspace(1, largest, 200).astype(int))
         grid = Grid({"N": N}, False)
         sizes = {grid.padded_size(each, smallest) for each in N}
-        assert len(sizes) <= 6
+        # Few below 4096, and from there on one for every factor of 2.
+        assert sum(size < 4096 for size in sizes) <= 6
+        assert len(sizes) <= 6 + max(0, np.log2(largest / 4096) + 1)
         assert all(each <= grid.padded_size(each, smallest) <= largest for each in N)
         assert largest in sizes
     assert {Grid({"N": [64, 20, 3]}, False).padded_size(N, 8) for N in (64, 20, 3)} == {64, 32, 8}
