@@ -170,9 +170,9 @@ def test_the_slowest_weighty_mode_beyond_what_dense_eigenvalues_resolve():
     order = np.argsort(np.abs(np.arange(N + 1) - N / 2 + 0.25))
     pairs = itertools.pairwise([order[0], *order])
     heavy = [j for j, (a, b) in enumerate(pairs) if weights[a, b] >= 1e-3 * np.max(weights)]
-    with mpmath.workdps(60):
-        gaps = [mp_gap(N, F, j) for j in heavy]
-        expected = float(mpmath.log(min(gaps)))
+    # The smaller the singular values, the slower.
+    with mpmath.workdps(220):
+        expected = float(mpmath.log(mp_gap(N, F, heavy[0])))
     assert expected < -36
     assert float(log_omega.log_omega) == pytest.approx(expected, abs=1e-10)
 
@@ -194,7 +194,7 @@ def mp_gap(N, F, j):
         near = np.sort(np.linalg.svd(coupling_matrix(N, F), compute_uv=False))[k]
         low, high = ((mpmath.mpf(near) + s * mpmath.mpf(10) ** -12) ** 2 for s in (-1, 1))
         assert below(low) <= k < below(high)
-        while high - low > mpmath.mpf(10) ** -45:
+        while high - low > mpmath.mpf(10) ** -200:
             middle = (low + high) / 2
             low, high = (low, middle) if below(middle) > k else (middle, high)
         return mpmath.sqrt(low)

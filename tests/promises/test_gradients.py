@@ -155,12 +155,7 @@ def by_series(F):
 
 
 FIRST_ORDER = {
-    "curve by F": exact_energy,
-    "curve by g": lambda g: exact_energy(0.5, g),
-    "decay rate": lambda F: qb.decay_rate(qb.StarBattery(N=2, F=F)),
-    "relaxation time": lambda F: qb.steady_state(qb.StarBattery(N=2, F=F)).log_relaxation_time,
     "detuned": lambda F: qb.decay_rate(qb.StarBattery(N=2, F=F, omega_C=1.3)),
-    "integral": lambda F: qb.charging_time(qb.StarBattery(N=2, F=F), "integral").log_tau,
     "settling": lambda F: qb.charging_time(qb.StarBattery(N=2, F=F), "settling").log_tau,
     "fit by gamma_C": lambda gamma_C: (
         qb.charging_time(qb.StarBattery(N=1, F=0.5, gamma_C=gamma_C)).log_tau
@@ -177,6 +172,11 @@ def test_second_derivatives_that_are_not_known_are_nan(name):
 
 
 SECOND_ORDER = {
+    "curve by F": exact_energy,
+    "curve by g": lambda g: exact_energy(0.5, g),
+    "decay rate": lambda F: qb.decay_rate(qb.StarBattery(N=2, F=F)),
+    "relaxation time": lambda F: qb.steady_state(qb.StarBattery(N=2, F=F)).log_relaxation_time,
+    "integral": lambda F: qb.charging_time(qb.StarBattery(N=2, F=F), "integral").log_tau,
     "curve by gamma_C": lambda gamma_C: exact_energy(0.5, gamma_C=gamma_C),
     "ergotropy": lambda F: qb.steady_state(qb.StarBattery(N=2, F=F)).ergotropy,
     "direct": lambda F: qb.steady_state(qb.StarBattery(N=2, F=F, kappa=0.1)).energy,
