@@ -143,8 +143,9 @@ print(curve.energy.round(3))
 best = qb.optimal_dephasing(qb.StarBattery(N=4, F=0.5))
 models = qb.StarBattery(N=[1, 2], F=0.5, gamma_C=0.3, N_max=2)
 tau = qb.charging_time(models, "decay_rate", min_weight=1e-2).tau
-grid = {"N": [1, 2], "F": [0.5]}
-dataset = qb.sweep(qb.StarBattery, grid, ["energy", qb.grad_of("energy", "F")])
+dataset = qb.sweep(
+    qb.StarBattery, {"N": [1, 2], "F": [0.5]}, ["energy", qb.grad_of("energy", "F")]
+)
 field = qb.Term(0.1, battery=[[0.0, 1.0], [1.0, 0.0]])
 drive = qb.PiecewiseConstant([1.0], [0.2, 0.4])
 driven = qb.StarBattery(N=1, F=drive, kappa=0.1, hamiltonian=field)
