@@ -56,7 +56,8 @@ class DecayRate(Definition):
     def by_modes(self, curve: "Modes | AtEnds", log_gamma: jax.Array) -> Measured:
         """Return the charging time, and the frequency of the slowest mode."""
         slowest = curve.slowest(log_gamma, self.min_weight)
-        return -slowest.log_rate, jnp.asarray(Status.OK), {"omega": jnp.exp(slowest.log_omega)}
+        omega = jnp.exp(slowest.log_omega)
+        return -slowest.log_rate, _status(slowest.log_omega), {"omega": omega}
 
     def closed_optimum(self, model: StarBattery) -> ClosedOptimum | None:
         """Return the cusp, on charger resonance."""
@@ -65,7 +66,12 @@ class DecayRate(Definition):
     def _cusp(self, model: StarBattery) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Return gamma_C* = 4 omega_min and tau* = 1 / omega_min in logarithms, and the status."""
         log_omega = self.modes(model).slowest(jnp.zeros(()), self.min_weight).log_omega
-        return jnp.log(4.0) + log_omega, -log_omega, jnp.asarray(Status.OK)
+        return jnp.log(4.0) + log_omega, -log_omega, _status(log_omega)
+
+
+def _status(log_omega: jax.Array) -> jax.Array:
+    """Return the status of the slowest frequency, NaN where the ends do not tell it."""
+    return jnp.where(jnp.isnan(log_omega), Status.NOT_CONVERGED, Status.OK)
 
 
 class AtEnds(Problem):

@@ -83,10 +83,19 @@ def chain(F: jax.Array, g: jax.Array, N: jax.Array, levels: int) -> Chain:
         return g * jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0)
 
     bonds = jnp.where(i % 2 == 1, F, coupling(i // 2))
-    last = jnp.where(N % 2 == 0, F, coupling((N + 1) // 2))
-    bound = F + g * (N + 1) / (2 * jnp.sqrt(N))
+    last, bound = last_entry(F, g, N), F + _largest_coupling(g, N)
     diagonal = jnp.where(i > N, bound * (1.5 + i / levels), jnp.where(i == N, last, 0.0))
     return Chain(diagonal, jnp.where((i == 0) | (i > N), 0.0, bonds), last, bound)
+
+
+def last_entry(F: jax.Array, g: jax.Array, N: jax.Array) -> jax.Array:
+    """Return beta, shape ()."""
+    return jnp.where(N % 2 == 0, F, _largest_coupling(g, N))
+
+
+def _largest_coupling(g: jax.Array, N: jax.Array) -> jax.Array:
+    """Return c_{(N+1)/2} of an odd N, a bound of the c_j for an even one."""
+    return g * (N + 1) / (2 * jnp.sqrt(N))
 
 
 def positions(N: jax.Array, levels: int) -> jax.Array:
@@ -101,7 +110,7 @@ def spectrum(
 ) -> Spectrum:
     """Return the spectrum of one model, with its derivatives to any order in forward mode.
 
-    In reverse mode there is the first one. They are NaN where F or g vanishes.
+    In reverse mode there is the first one. They are NaN where F vanishes, or g beside F.
 
     Parameters
     ----------
@@ -149,7 +158,7 @@ def _jvp(
     moved = slope.diagonal @ z**2 + 2 * slope.couplings @ (below * z)
     _, turned = jax.jvp(vectors, (F, known.eigenvalues), (jnp.ones_like(F), moved))
     # All but a scale is a function of F/g, so that one derivative tells the other.
-    regular = jnp.where((F == 0) | (g == 0), jnp.nan, 1.0)
+    regular = jnp.where((F == 0) | (g < least_coupling(F)), jnp.nan, 1.0)
     along, scale = tangents[0] * regular, tangents[1] / jnp.where(g == 0, jnp.nan, g)
     along = along - F * scale
     dots = [along * moved + scale * known.eigenvalues, *(along * x for x in turned)]

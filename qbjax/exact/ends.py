@@ -23,13 +23,14 @@ import numpy as np
 from jax.scipy.special import gammaln
 
 from qbjax.common import linalg
-from qbjax.common.checks import is_concrete
+from qbjax.common.checks import is_concrete, number_where
 from qbjax.common.first_order import first_order
 from qbjax.exact import chain
 from qbjax.model.star_battery import StarBattery
 
 # What a mode may hold where the chain is cut, and what the modes that are left out may weigh.
 CUT = 1e-10
+# What a drive that JAX is tracing is taken for, in the unit of g.
 _TRACED_DRIVE = 10.0
 
 
@@ -98,13 +99,18 @@ def ends(F: jax.Array, g: jax.Array, N: jax.Array, size: Size) -> Ends:
     overlap = crossed + crossed.T
     one = jnp.eye(len(start))
     blocks = jnp.stack([one + overlap, one - overlap]) * (start[:, None] * start / 2)
-    at_cut = jnp.max(jnp.abs(start * z[-1]))
     return Ends(
         populations=(even**2 + odd**2) @ start**2 / 2,
         largest=jnp.max(linalg.eigvalsh(blocks)),
         log_smallest=_log_smallest(F, g, N, start[0]),
-        error=jax.lax.stop_gradient(jnp.maximum(at_cut, jnp.abs(1 - jnp.sum(start**2)))),
+        error=_left_out(z),
     )
+
+
+def _left_out(z: jax.Array) -> jax.Array:
+    """Return the largest amplitude at the cut, or what the modes lack of the start, if more."""
+    at_cut, lacking = jnp.max(jnp.abs(z[0] * z[-1])), jnp.abs(1 - jnp.sum(z[0] ** 2))
+    return jax.lax.stop_gradient(jnp.maximum(at_cut, lacking))
 
 
 def states(model: StarBattery, size: Size) -> tuple[jax.Array, jax.Array]:
@@ -140,10 +146,9 @@ def _log_smallest(F: jax.Array, g: jax.Array, N: jax.Array, first: jax.Array) ->
     lgamma_ratio = gammaln(half + 1.0) + gammaln(N + 1.0) - gammaln(N - half + 1.0)
     log_couplings = half * jnp.log(g) + (lgamma_ratio - half * jnp.log(N)) / 2
     log_last = jnp.log(first) + half * jnp.log(F) - log_couplings
-    # beta is F for even N; for odd N it is c_{(N+1)/2}, and there is one more factor F / beta.
-    log_middle = jnp.log(g) + jnp.log((N + 1) / (2 * jnp.sqrt(N)))
-    log_odd = 2 * (log_last + jnp.log(F) - log_middle) + log_middle
-    return jnp.where(is_odd, log_odd, 2 * log_last + jnp.log(F))
+    # For odd N there is one more factor, F / beta.
+    log_beta = jnp.log(chain.last_entry(F, g, N))
+    return 2 * (log_last + jnp.where(is_odd, jnp.log(F) - log_beta, 0.0)) + log_beta
 
 
 class _Follow(NamedTuple):
@@ -156,6 +161,8 @@ class _Follow(NamedTuple):
 
 def log_slowest_splitting(model: StarBattery, size: Size, min_weight: jax.Array) -> jax.Array:
     """Return ln omega_+ of the slowest mode of E_B(t) above `min_weight` of the largest weight.
+
+    NaN where more than `CUT` is left out.
 
     The weighty modes of small omega_+ are the pairs of k and -k, of the weights 2 w_k (1 - 2 d/N)
     with the depth d of their mode (once for k = 0); the lowest k is the slowest.
@@ -170,6 +177,7 @@ def _log_slowest_splitting(
 ) -> jax.Array:
     upper = chain.spectrum(F, g, N, 2 * size.half + 1, range(size.half, size.half + size.modes + 1))
     z = upper.vectors
+    error = _left_out(jnp.concatenate([z, z[:, 1:]], axis=1))
     depth = (np.arange(len(z)) // 2) @ z**2
     weights = z[0] ** 2 * (1 - 2 * depth / N)
     weights = weights * jnp.where(jnp.arange(size.modes + 1) == 0, 1.0, 2.0)
@@ -179,10 +187,9 @@ def _log_slowest_splitting(
     # z_{-k} has the same sizes near this end.
     eigenvalues = jnp.stack([upper.eigenvalues[k], -upper.eigenvalues[k]])
     last = _log_last(F, g, N, _Follow(eigenvalues, place, log_there))
-    log_middle = jnp.log(jnp.where(N % 2 == 0, F, g * (N + 1) / (2 * jnp.sqrt(N))))
-    followed = jnp.log(2.0) + log_middle + jnp.sum(last)
+    followed = jnp.log(2 * chain.last_entry(F, g, N)) + jnp.sum(last)
     smallest = jnp.log(2.0) + _log_smallest(F, g, N, z[0, 0])
-    return jnp.where(k == 0, smallest, followed)
+    return number_where(error <= CUT, jnp.where(k == 0, smallest, followed))
 
 
 @_log_slowest_splitting.defjvp
@@ -210,7 +217,6 @@ def _log_last(F: jax.Array, g: jax.Array, N: jax.Array, mode: _Follow) -> jax.Ar
         pivot = -mode.eigenvalue - bond(i + 1) / pivot
         return pivot, total + jnp.log(bond(i)) / 2 - jnp.log(jnp.abs(pivot))
 
-    middle = jnp.where(N % 2 == 0, F, g * (N + 1) / (2 * jnp.sqrt(N)))
-    pivot = middle - mode.eigenvalue
+    pivot = chain.last_entry(F, g, N) - mode.eigenvalue
     total = jnp.log(bond(N)) / 2 - jnp.log(jnp.abs(pivot)) + mode.log_there
     return jax.lax.fori_loop(1, N - mode.place, step, (pivot, total))[1]

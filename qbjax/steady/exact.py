@@ -27,18 +27,11 @@ class Exact(ExactMethod, Method):
     ----------
     size
         Of the ends of the ladder that it goes by; None: it goes by all levels.
-    gives_state
-        Whether it gives the state, and not figures of merit alone.
     """
 
     def __init__(self, size: Size | None = None, gives_state: bool = True):
-        """Take the size."""
-        self.size, self._gives_state = size, gives_state
-
-    @property
-    def gives_state(self) -> bool:
-        """Whether it gives the state, and not figures of merit alone."""
-        return self._gives_state
+        """Take the size, and whether to give the state."""
+        self.size, self.gives_state = size, gives_state
 
     def from_empty(self, model: StarBattery, state: bool) -> Method:
         """Return the method that goes by the ends of the ladder, where it gains by it."""

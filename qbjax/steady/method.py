@@ -17,14 +17,12 @@ class Method(method.Method):
     ----------
     needs_tolerance
         Whether it flags what exceeds the tolerance.
+    gives_state
+        Whether it gives the state, and not figures of merit alone.
     """
 
     needs_tolerance = False
-
-    @property
-    def gives_state(self) -> bool:
-        """Whether it gives the state, and not figures of merit alone."""
-        return True
+    gives_state = True
 
     def informed(self, model: StarBattery) -> "Method":
         """Return the method that knows what the numbers of a model, or of a batch, tell."""

@@ -123,7 +123,7 @@ class Solution(eqx.Module):
     rho, battery
         The state (d_c, L, d_c, L), and that of the battery, (L, L); None without.
     populations
-        Of the ladder, (L,), where there is no state; else None.
+        Of the ladder, (L,), where they come without a state; None: the diagonal of `battery`.
     largest, smallest
         The extreme eigenvalues of the battery state.
     top_population

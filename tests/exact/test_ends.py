@@ -122,6 +122,17 @@ def test_what_does_not_fit_is_refused_or_flagged():
     )
     assert status(9.0) == qb.Status.OK
     assert status(40.0) == qb.Status.NOT_CONVERGED
+
+    def slowest(F):
+        model = qb.StarBattery(N=10**6, F=F)
+        time, best = (f(model, "decay_rate") for f in (qb.charging_time, qb.optimal_dephasing))
+        return time.status, time.log_tau, best.status, best.log_tau
+
+    right, wrong = (jax.jit(slowest)(F) for F in (9.0, 40.0))
+    assert right[0] == right[2] == qb.Status.OK
+    assert wrong[0] == wrong[2] == qb.Status.NOT_CONVERGED
+    assert np.isnan(wrong[1])
+    assert np.isnan(wrong[3])
     stuck = qb.steady_state(qb.StarBattery(N=10**6, F=0.0), state=False, throw=False)
     assert stuck.status == qb.Status.NO_DRIVE
     assert np.isnan(stuck.energy)

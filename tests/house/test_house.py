@@ -5,6 +5,7 @@ import inspect
 import re
 from pathlib import Path
 
+import mypy.api
 import pytest
 
 import qbjax as qb
@@ -157,7 +158,6 @@ slope = jax.grad(lambda F: qb.steady_state(qb.StarBattery(N=4, F=F)).ergotropy)(
 
 
 def test_a_typed_script_passes_mypy(tmp_path):
-    api = pytest.importorskip("mypy.api")
     (tmp_path / "script.py").write_text(SCRIPT)
-    said, _, status = api.run(["--strict", str(tmp_path / "script.py")])
+    said, _, status = mypy.api.run(["--strict", str(tmp_path / "script.py")])
     assert status == 0, said
