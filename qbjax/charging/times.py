@@ -56,12 +56,12 @@ class ChargingTime(Printed):
         The time in the inverse unit of g, and its natural logarithm, which stays finite where the
         time overflows; NaN where there is none.
     status
-        A `Status`: `NOT_CONVERGED` where the definition found no answer, samples of the curve do not
-        resolve it, or a drive that JAX is tracing is too strong for so many qubits;
+        A `Status`: `NOT_CONVERGED` where the definition found no answer, samples of the curve do
+        not resolve it, or a drive that JAX is tracing is too strong for so many qubits;
         `SPLITTINGS_LOST` where an integral hangs on splittings whose squares underflow, `TRUNCATED`
-        where more modes weigh than are sampled, `AMBIGUOUS` where a fit has a
-        rival within 20 % in cost or its branch ended below gamma_C; that of `qbjax.steady_state`
-        where there is no steady state to charge to.
+        where more modes weigh than are sampled, `AMBIGUOUS` where a fit has a rival within 20 % in
+        cost or its branch ended below gamma_C; that of `qbjax.steady_state` where there is no
+        steady state to charge to.
     evidence
         For "fit": omega, phi, cost, minima (their number) and second_tau. For "decay_rate":
         omega, the frequency of the slowest mode.
