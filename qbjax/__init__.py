@@ -2,8 +2,8 @@
 
 Models: `StarBattery`, with losses, detunings and other chargers beside the paper's own.
 Chargers: `qubit`, `cavity`, `spin`.
-Terms of your own: `Term`, `Jump`, from the battery operators `identity`, `excitations`, `J_z`,
-`J_minus`, `J_plus`, other functions or matrices.
+Terms of your own: `Term`, `Jump`, `LocalJump`, from the battery operators `identity`,
+`excitations`, `J_z`, `J_minus`, `J_plus`, other functions or matrices.
 Parameters that depend on time: `Pulse`, `PiecewiseConstant`.
 Solvers: `steady_state` and `evolve`, which return a `SteadyState` and a `Trajectory`.
 Charging: `charging_time`, `decay_rate`, `optimal_dephasing`, which return a `ChargingTime`, a rate
@@ -11,8 +11,8 @@ and an `OptimalDephasing`.
 The best parameters for any figure of merit: `optimize`, which returns an `Optimum`.
 Grids of parameters: `sweep`, with `grad_of` for derivatives; pictures of them in `plot`.
 Figures of merit, on plain arrays: `energy`, `ergotropy`, `ergotropy_ratio`, `passive_state`,
-`passive_energy`, `coherent_ergotropy`, `incoherent_ergotropy`, `capacity`, `purity`, `fidelity`,
-`average_power`, `instantaneous_power`.
+`passive_energy`, `coherent_ergotropy`, `incoherent_ergotropy`, `capacity`, `purity`, `entropy`,
+`fidelity`, `average_power`, `instantaneous_power`; with noise on single qubits, on a `LadderState`.
 Trial states: `fit_bose_einstein`, `fit_coherent_mixture`.
 To QuTiP and back: `to_qutip`, `from_qutip`.
 Errors: `ArgumentError`, `SolveError`; a solve reports a `Status`.
@@ -31,6 +31,7 @@ if os.environ.get("QBJAX_ENABLE_X64", "1") != "0":
 
 from qbjax import plotting as plot
 from qbjax._version import __version__ as __version__
+from qbjax.basis.states import LadderState
 from qbjax.charging.best_parameters import Optimum, optimize
 from qbjax.charging.dephasing import OptimalDephasing, optimal_dephasing
 from qbjax.charging.times import ChargingTime, charging_time, decay_rate
@@ -41,7 +42,7 @@ from qbjax.evolution.result import Trajectory
 from qbjax.model.chargers import cavity, qubit, spin
 from qbjax.model.pulses import PiecewiseConstant, Pulse
 from qbjax.model.star_battery import StarBattery
-from qbjax.model.terms import J_minus, J_plus, J_z, Jump, Term, excitations, identity
+from qbjax.model.terms import J_minus, J_plus, J_z, Jump, LocalJump, Term, excitations, identity
 from qbjax.states.ergotropy import (
     capacity,
     coherent_ergotropy,
@@ -52,7 +53,7 @@ from qbjax.states.ergotropy import (
     passive_energy,
     passive_state,
 )
-from qbjax.states.fidelity import fidelity, purity
+from qbjax.states.fidelity import entropy, fidelity, purity
 from qbjax.states.interchange import from_qutip, to_qutip
 from qbjax.states.power import average_power, instantaneous_power
 from qbjax.states.trial_states import fit_bose_einstein, fit_coherent_mixture
@@ -68,6 +69,8 @@ __all__ = [
     "J_plus",
     "J_z",
     "Jump",
+    "LadderState",
+    "LocalJump",
     "OptimalDephasing",
     "Optimum",
     "PiecewiseConstant",
@@ -85,6 +88,7 @@ __all__ = [
     "coherent_ergotropy",
     "decay_rate",
     "energy",
+    "entropy",
     "ergotropy",
     "ergotropy_ratio",
     "evolve",

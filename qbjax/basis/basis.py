@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import jax
+import numpy as np
 from jax.typing import ArrayLike
 
 from qbjax.common.types import Array
 
 Key = TypeVar("Key", bound=Hashable)
-# Makes the bands <n|B|n - k> over n of an operator, of one ladder of N qubits in some levels.
-Make = Callable[[ArrayLike, int], dict[Key, jax.Array]]
+# Makes the bands <n|B|n - k> over n of an operator from the qubits that make up the spin of a
+# ladder, the number of levels, and how many pairs of qubits are in singlets beside them.
+Make = Callable[[ArrayLike, int, ArrayLike], dict[Key, jax.Array]]
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,11 @@ class Basis(ABC):
     @abstractmethod
     def blocks(self) -> int:
         """The number of ladders."""
+
+    @property
+    def support(self) -> np.ndarray:
+        """The mask of the levels that any N has, shape (blocks, levels)."""
+        return np.ones((self.blocks, self.levels), bool)
 
     @abstractmethod
     def live(self, N: ArrayLike) -> jax.Array:

@@ -27,7 +27,7 @@ class Ladder(Basis):
 
     def bands(self, make: Make, N: ArrayLike) -> dict[Key, jax.Array]:
         """Return the bands of an operator, each of shape (1, levels)."""
-        return {key: band[None] for key, band in make(N, self.levels).items()}
+        return {key: band[None] for key, band in make(N, self.levels, 0).items()}
 
     def split(self, state: Array) -> Array:
         """Return a state as its one block."""

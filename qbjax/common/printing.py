@@ -52,6 +52,8 @@ def text_of(value: PyTree) -> str:
     """Return a value in a few words: a number, the span of an array, or that it is traced."""
     if isinstance(value, str):
         return value
+    if isinstance(value, Printed):
+        return value._title()
     shape, dtype = jnp.shape(value), jnp.result_type(value)
     if not is_concrete(value):
         return f"{dtype.name}{list(shape)}, traced"

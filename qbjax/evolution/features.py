@@ -23,7 +23,7 @@ from qbjax.generator.bounds import spectral_box
 from qbjax.model.parameters import PARAMETERS
 from qbjax.model.pulses import Pulse, is_pulse
 from qbjax.model.star_battery import StarBattery
-from qbjax.model.terms import Term, total
+from qbjax.model.terms import LocalJump, Term, total
 
 # The grid has 4^8 cells. An interval is divided into quarters, and judged by 4^2 samples.
 _QUARTERINGS, _SAMPLED = 8, 2
@@ -252,6 +252,10 @@ def _sizes(model: StarBattery) -> list[tuple[PyTree, PyTree]]:
     named = [(getattr(model, name), 1.0) for name in PARAMETERS]
     of_terms = [(term.coefficient, size((term,))) for term in model.hamiltonian]
     for jump in model.jumps:
+        if isinstance(jump, LocalJump):
+            largest = [jnp.max(jnp.abs(band)) for band in jump.matrix.values()]
+            of_terms.append((jump.rate, jnp.maximum(1.0, sum(largest, jnp.zeros(()))) ** 2))
+            continue
         of_terms.append((jump.rate, size(jump.terms) ** 2))
         of_terms += [(term.coefficient, size((term,)) ** 2) for term in jump.terms]
     return named + of_terms

@@ -87,8 +87,8 @@ def _judged(problem: Problem, ts: jax.Array, run: Run, options: Options) -> Traj
 def _smallest_eigenvalue(generator: Generator, stored: jax.Array, arrived: jax.Array) -> jax.Array:
     """Return the smallest eigenvalue of a stored state; NaN where it is not that of the end."""
     size = generator.charger_levels * generator.levels
-    gauged = generator.basis.joined(stored_states.in_gauge(generator, stored)).reshape(size, size)
-    lowest = linalg.eigvalsh(jax.lax.stop_gradient(jnp.where(arrived, gauged, 0.0)))[0]
+    gauged = stored_states.in_gauge(generator, stored).reshape(-1, size, size)
+    lowest = jnp.min(linalg.eigvalsh(jax.lax.stop_gradient(jnp.where(arrived, gauged, 0.0))))
     return jnp.where(arrived, lowest, jnp.nan)
 
 

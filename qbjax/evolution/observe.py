@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from qbjax.basis.ladder import level_numbers
+from qbjax.basis.states import battery_state
 from qbjax.generator import lindblad, stored_states
 from qbjax.generator.lindblad import Generator
 from qbjax.model.star_battery import StarBattery
@@ -73,7 +74,8 @@ class Observe(eqx.Module):
             known["battery"] = stored_states.battery(generator, view["stored"])
             known["rho"] = stored_states.restore(generator, view["stored"])
         if "ergotropy" in self.save:
-            known["ergotropy"] = model.omega_B * extractable(known["battery"])
+            battery = battery_state(model.basis, known["battery"], model.N)
+            known["ergotropy"] = model.omega_B * extractable(battery)
         saved: dict[str, PyTree] = {name: known[name] for name in self.save}
         saved["observables"] = {name: jnp.asarray(f(known["rho"])) for name, f in self.functions}
         charger = jnp.sum(view["levels"], axis=1)

@@ -4,6 +4,7 @@ import equinox as eqx
 import jax
 from jaxtyping import PyTree
 
+from qbjax.basis.states import battery_state
 from qbjax.common.printing import Line, Printed, status_text
 from qbjax.model.star_battery import StarBattery
 
@@ -33,7 +34,8 @@ class Trajectory(Printed):
     power
         dE_B/dt, as the generator gives it, shape (T,).
     populations, battery, rho
-        Shapes (T, L), (T, L, L) and (T, d_c, L, d_c, L).
+        Shapes (T, L), (T, L, L) and (T, d_c, L, d_c, L). With noise on single qubits `battery` is
+        a `LadderState`, and `rho` has the ladders before its levels, (T, K, d_c, L, d_c, L).
     observables
         What the functions of the argument `observables` returned, by name, with T in front.
     error_estimate
@@ -122,4 +124,7 @@ def completed(ts: jax.Array, saved: dict[str, PyTree], **evidence: PyTree) -> Tr
     absent = ("smallest_eigenvalue", "steps", "rejected_steps", "top_population")
     fields: dict[str, PyTree] = dict.fromkeys(absent) | evidence
     fields |= {name: saved.get(name) for name in OBSERVABLES}
+    if fields["battery"] is not None:
+        model = fields["model"]
+        fields["battery"] = battery_state(model.basis, fields["battery"], model.N)
     return Trajectory(ts=ts, observables=saved["observables"], **fields)

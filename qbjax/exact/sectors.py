@@ -206,7 +206,7 @@ def start_of(model: StarBattery, rho0: object) -> tuple[jax.Array | None, Condit
     """Return a start as `project` takes it, and whether it was refused; see `as_start`."""
     if rho0 is None:
         return None, False
-    start = as_start(rho0, model.levels, model.N, model.charger)
+    start = as_start(rho0, model.basis, model.N, model.charger)
     return start.rho, start.refused
 
 

@@ -26,7 +26,7 @@ def spectral_box(generator: Generator) -> tuple[jax.Array, jax.Array]:
         # With L = A + B, A Hermitian and B not, that is the part X -> B X A - A X B.
         skew = jnp.minimum(2 * _norm(even) * _norm(odd), square)
         width = width + rate * skew
-        decay = decay + rate * _strength(jump, square)
+        decay = decay + rate * (_strength(jump, square) if brought.shift == 0 else 2 * square)
     return decay, width
 
 

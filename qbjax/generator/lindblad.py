@@ -29,7 +29,8 @@ from jax.typing import ArrayLike
 
 from qbjax.basis.basis import Basis
 from qbjax.basis.operators import Operator
-from qbjax.model.equation import terms
+from qbjax.generator import local_noise
+from qbjax.model.equation import local_jumps, terms
 from qbjax.model.star_battery import StarBattery
 from qbjax.model.terms import total
 
@@ -246,6 +247,10 @@ def generator(model: StarBattery, t: ArrayLike = 0.0) -> Generator:
         operator = total(jump.terms, t, *shape).gauged()
         jumps.append(JumpTerm(jnp.asarray(jump.rate), operator, operator))
         drift = drift + (operator.adjoint @ operator).scaled(-jump.rate / 2)
+    for single in local_jumps(model, t):
+        drift = drift + local_noise.loss(single, *shape)
+        for step, operator in local_noise.gain(single, *shape).items():
+            jumps.append(JumpTerm(jnp.asarray(single.rate), operator, operator, step))
     return Generator(drift, tuple(jumps), model.charger.levels, model.basis)
 
 

@@ -32,7 +32,7 @@ def stored_start(model: StarBattery, rho0: object) -> tuple[jax.Array, PyTree]:
     known = structure(model)
     if rho0 is None:
         return _empty(known, model.N, 1 if known.is_real else 2), False
-    start = as_start(rho0, model.levels, model.N, model.charger)
+    start = as_start(rho0, model.basis, model.N, model.charger)
     # On the host where it can be: each operation would be a program of its own.
     rho = np.asarray(start.rho) if is_concrete(start.rho) else start.rho
     return store(known, rho, 1 if known.is_real and start.real else 2), start.refused

@@ -73,7 +73,7 @@ _FORWARD = (
 
 def require_room(model: StarBattery) -> None:
     """Refuse, before it is allocated, a state of charger and battery that no memory holds."""
-    size = 16 * (model.charger.levels * model.levels) ** 2
+    size = 16 * model.basis.blocks * (model.charger.levels * model.levels) ** 2
     needed, there = (f"{amount / 1e9:,.1f} GB" for amount in (size, memory()))
     words = f"small enough for a state of charger and battery to fit into {there}"
     require(size < memory(), "N", words, f"{model.N_max}, which takes {needed}")

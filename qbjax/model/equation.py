@@ -1,13 +1,15 @@
 """The master equation of a model: the terms of its Hamiltonian and its jumps at a time."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
-from qbjax.model.parameters import COLLECTIVE
-from qbjax.model.pulses import at_time
+from qbjax.model.parameters import COLLECTIVE, LOCAL
+from qbjax.model.pulses import at_time, is_pulse
 from qbjax.model.star_battery import StarBattery
-from qbjax.model.terms import J_minus, J_plus, Jump, Term, excitations
+from qbjax.model.terms import J_minus, J_plus, Jump, LocalJump, Term, excitations
 
 
 def terms(model: StarBattery, t: ArrayLike) -> tuple[tuple[Term, ...], tuple[Jump, ...]]:
@@ -49,5 +51,22 @@ def terms(model: StarBattery, t: ArrayLike) -> tuple[tuple[Term, ...], tuple[Jum
     for name, battery in COLLECTIVE.items():
         if getattr(model, name) is not None:
             jumps.append(Jump(at_time(getattr(model, name), t), Term(1.0, battery=battery)))
-    own_jumps = tuple(Jump(at_time(jump.rate, t), *jump.terms) for jump in model.jumps)
-    return (*hamiltonian, *model.hamiltonian), (*jumps, *own_jumps)
+    for jump in model.jumps:
+        if isinstance(jump, Jump):
+            jumps.append(Jump(at_time(jump.rate, t), *jump.terms))
+    return (*hamiltonian, *model.hamiltonian), tuple(jumps)
+
+
+def local_jumps(model: StarBattery, t: ArrayLike) -> tuple[LocalJump, ...]:
+    """Return the jumps of every battery qubit by itself at a time."""
+    named = [
+        LocalJump(at_time(rate, t), np.array(matrix))
+        for name, matrix in LOCAL.items()
+        if (rate := getattr(model, name)) is not None
+    ]
+    own = [
+        eqx.tree_at(lambda x: x.rate, jump, at_time(jump.rate, t), is_leaf=is_pulse)
+        for jump in model.jumps
+        if isinstance(jump, LocalJump)
+    ]
+    return (*named, *own)

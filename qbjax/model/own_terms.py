@@ -11,31 +11,33 @@ from jaxtyping import PyTree
 from qbjax.basis.basis import Basis
 from qbjax.common.checks import require, users_function
 from qbjax.model.pulses import PiecewiseConstant, is_pulse
-from qbjax.model.terms import Jump, Term, total
+from qbjax.model.terms import Jump, LocalJump, Term, total
 
 # How far a Hamiltonian may be from Hermitian, as a share of its size: rounding.
 LARGEST_SKEWNESS = 1e-12
 
-Kind = TypeVar("Kind", Term, Jump)
+Kind = TypeVar("Kind", Term, Jump, LocalJump)
 Tree = TypeVar("Tree")
 
 
-def as_terms(terms: object, name: str, kind: type) -> tuple[PyTree, ...]:
+def as_terms(terms: object, name: str, *kinds_allowed: type) -> tuple[PyTree, ...]:
     """Return terms as a tuple; a single one stands for itself, and None for none."""
     terms = () if terms is None else terms
     several = tuple(terms) if isinstance(terms, tuple | list) else (terms,)
     kinds = ", ".join(dict.fromkeys(type(term).__name__ for term in several))
-    of_kind = all(isinstance(term, kind) for term in several)
-    require(of_kind, name, f"a qbjax.{kind.__name__} or a sequence of them", f"of type {kinds}")
+    of_kind = all(isinstance(term, kinds_allowed) for term in several)
+    allowed = " or ".join(f"qbjax.{kind.__name__}" for kind in kinds_allowed)
+    require(of_kind, name, f"a {allowed} or a sequence of them", f"of type {kinds}")
     return several
 
 
-def factors(term: Term | Jump) -> list[jax.Array]:
+def factors(term: Term | Jump | LocalJump) -> list[jax.Array]:
     """Return what multiplies a term or jump and may have the batch axes already."""
     if isinstance(term, Term):
         return [] if is_pulse(term.coefficient) else [term.coefficient]
     rate = [] if is_pulse(term.rate) else [term.rate]
-    return rate + [factor for part in term.terms for factor in factors(part)]
+    parts = term.terms if isinstance(term, Jump) else ()
+    return rate + [factor for part in parts for factor in factors(part)]
 
 
 def with_batch_axes(term: Kind, shape: tuple[int, ...]) -> Kind:
@@ -61,6 +63,13 @@ def require_sizes(terms: tuple[Term, ...], name: str, charger_levels: int, level
             sizes = [band.shape[-1] for band in (getattr(term, part) or {}).values()]
             value = f"with one of {sizes[0]}" if sizes else "empty"
             require(set(sizes) <= {size}, name, f"terms with {words}", value)
+
+
+def require_functions(terms: tuple[Term, ...], name: str) -> None:
+    """Refuse matrices of the battery, which say nothing of the ladders that noise leads to."""
+    matrices = [term for term in terms if term.matrix is not None]
+    words = "terms with functions (N, levels) of the battery beside noise on single qubits"
+    require(not matrices, name, words, "with a matrix of one ladder")
 
 
 def _require_bands(term: Term, name: str, levels: int) -> None:

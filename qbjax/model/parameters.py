@@ -28,6 +28,8 @@ class Parameter:
         the exact solution.
     jump
         The operator whose collective jump of the battery it is the rate of, if it is one.
+    local
+        The matrix whose jump on every battery qubit it is the rate of, by rows, if it is one.
     """
 
     symbol: str
@@ -36,6 +38,7 @@ class Parameter:
     range: str = "real"
     is_loss: bool = False
     jump: Battery | None = None
+    local: tuple[tuple[float, ...], ...] | None = None
 
 
 def _loss(symbol: str, help: str, units: str = "unit of g") -> Parameter:
@@ -45,6 +48,11 @@ def _loss(symbol: str, help: str, units: str = "unit of g") -> Parameter:
 def _collective(symbol: str, help: str, jump: Battery) -> Parameter:
     text = f"rate of collective {help} of the battery (default: none)"
     return Parameter(symbol, text, "unit of g", "not negative", is_loss=True, jump=jump)
+
+
+def _local(symbol: str, help: str, matrix: tuple[tuple[float, ...], ...]) -> Parameter:
+    text = f"rate of {help} of every battery qubit (default: none)"
+    return Parameter(symbol, text, "unit of g", "not negative", is_loss=True, local=matrix)
 
 
 PARAMETERS = {
@@ -63,9 +71,13 @@ PARAMETERS = {
     "Gamma_down": _collective(r"\Gamma_\downarrow", "decay", J_minus),
     "Gamma_up": _collective(r"\Gamma_\uparrow", "pumping", J_plus),
     "Gamma_z": _collective(r"\Gamma_z", "dephasing", J_z),
+    "gamma_down": _local(r"\gamma_\downarrow", "decay", ((0.0, 1.0), (0.0, 0.0))),
+    "gamma_up": _local(r"\gamma_\uparrow", "pumping", ((0.0, 0.0), (1.0, 0.0))),
+    "gamma_z": _local(r"\gamma_z", "dephasing", ((-0.5, 0.0), (0.0, 0.5))),
 }
 
-# The operators of the battery's jumps, by the names of their rates.
+# The operators of the battery's jumps, of all qubits together and of each, by their rates' names.
 COLLECTIVE = {name: row.jump for name, row in PARAMETERS.items() if row.jump is not None}
+LOCAL = {name: row.local for name, row in PARAMETERS.items() if row.local is not None}
 LOSSES = tuple(name for name, row in PARAMETERS.items() if row.is_loss)
 NOT_NEGATIVE = tuple(name for name, row in PARAMETERS.items() if row.range == "not negative")

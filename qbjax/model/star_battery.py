@@ -12,6 +12,7 @@ from jaxtyping import PyTree
 
 from qbjax.basis.basis import Basis
 from qbjax.basis.ladder import Ladder, lowering_elements
+from qbjax.basis.ladders import Ladders
 from qbjax.common.checks import (
     array_module,
     as_array,
@@ -31,11 +32,12 @@ from qbjax.model.own_terms import (
     factors,
     probing_times,
     repeated,
+    require_functions,
     require_sizes,
     skewness,
     with_batch_axes,
 )
-from qbjax.model.parameters import NOT_NEGATIVE, PARAMETERS
+from qbjax.model.parameters import LOCAL, NOT_NEGATIVE, PARAMETERS
 from qbjax.model.pulses import (
     PiecewiseConstant,
     Pulse,
@@ -45,7 +47,7 @@ from qbjax.model.pulses import (
     is_pulse,
     pulses_of,
 )
-from qbjax.model.terms import Jump, Term
+from qbjax.model.terms import Jump, LocalJump, Term
 
 
 class StarBattery(Printed):
@@ -85,13 +87,19 @@ class StarBattery(Printed):
     Gamma_down, Gamma_up, Gamma_z
         Rates of collective decay, pumping and dephasing of the battery, not negative: the jumps
         J_-, J_+ and J_z.
+    gamma_down, gamma_up, gamma_z
+        Rates of decay, pumping and dephasing of every battery qubit by itself, not negative: the
+        jumps sigma^-, sigma^+ and sigma_z/2 on each (a jump sigma_z at rate r is gamma_z = 4 r).
+        With any of them, also one that is zero, states live on all ladders j = N/2, N/2 - 1, ...:
+        see `qbjax.LadderState`.
     charger
         `qbjax.qubit()`, `qbjax.cavity(levels)` or `qbjax.spin(S)`. The lowering operator of the
         charger stands for sigma^-, its excitations for |e><e|.
     frame
         "rotating", or "lab": H is that of the resting frame, with the drive turning at omega_d.
     hamiltonian, jumps
-        Terms of your own: `qbjax.Term` (their sum must be Hermitian) and `qbjax.Jump`.
+        Terms of your own: `qbjax.Term` (their sum must be Hermitian); `qbjax.Jump` and
+        `qbjax.LocalJump`.
     N_max
         Padded size: arrays have N_max + 1 ladder levels, and one compiled program serves every
         N <= N_max. Defaults to N where N is an int.
@@ -128,8 +136,11 @@ class StarBattery(Printed):
     Gamma_down: Value | None
     Gamma_up: Value | None
     Gamma_z: Value | None
+    gamma_down: Value | None
+    gamma_up: Value | None
+    gamma_z: Value | None
     hamiltonian: tuple[Term, ...]
-    jumps: tuple[Jump, ...]
+    jumps: tuple[Jump | LocalJump, ...]
     charger: Charger = eqx.field(static=True)
     frame: str = eqx.field(static=True)
     N_max: int = eqx.field(static=True)
@@ -149,10 +160,13 @@ class StarBattery(Printed):
         Gamma_down: Value | None = None,
         Gamma_up: Value | None = None,
         Gamma_z: Value | None = None,
+        gamma_down: Value | None = None,
+        gamma_up: Value | None = None,
+        gamma_z: Value | None = None,
         charger: Charger | None = None,
         frame: str = "rotating",
         hamiltonian: Term | Sequence[Term] | None = None,
-        jumps: Jump | Sequence[Jump] | None = None,
+        jumps: Jump | LocalJump | Sequence[Jump | LocalJump] | None = None,
         N_max: int | None = None,
     ):
         """Check the parameters and broadcast them together."""
@@ -182,7 +196,7 @@ class StarBattery(Printed):
         for name, value in parameters.items():
             _check_range(name, arrays.get(name, value))
         own_terms = as_terms(hamiltonian, "hamiltonian", Term)
-        own_jumps = as_terms(jumps, "jumps", Jump)
+        own_jumps = as_terms(jumps, "jumps", Jump, LocalJump)
         multiplied = [factor for term in (*own_terms, *own_jumps) for factor in factors(term)]
         shape = _common_shape({"N": N, **arrays}, multiplied)
         # The default integer type: the square root of a shorter one has single precision.
@@ -196,8 +210,13 @@ class StarBattery(Printed):
         self.jumps = tuple(with_batch_axes(jump, shape) for jump in own_jumps)
         sizes = self.charger.levels, self.levels
         require_sizes(self.hamiltonian, "hamiltonian", *sizes)
-        for jump in self.jumps:
+        collective = [jump for jump in self.jumps if isinstance(jump, Jump)]
+        for jump in collective:
             require_sizes(jump.terms, "jumps", *sizes)
+        if self.has_local_noise:
+            require_functions(self.hamiltonian, "hamiltonian")
+            for jump in collective:
+                require_functions(jump.terms, "jumps")
         for t in probing_times(self.hamiltonian):
             off = skewness(self.hamiltonian, self.N, self.charger.levels, self.basis, t)
             conjugate = "Hermitian (add the conjugate of each term that is not)"
@@ -240,9 +259,15 @@ class StarBattery(Printed):
         return self.N_max + 1
 
     @property
+    def has_local_noise(self) -> bool:
+        """Whether there are jumps of single qubits, which lead out of the ladder j = N/2."""
+        named = any(getattr(self, name) is not None for name in LOCAL)
+        return named or any(isinstance(jump, LocalJump) for jump in self.jumps)
+
+    @property
     def basis(self) -> Basis:
         """The levels that states of the battery are written in."""
-        return Ladder(self.levels)
+        return Ladders(self.levels) if self.has_local_noise else Ladder(self.levels)
 
     @property
     def Delta_C(self) -> jax.Array | None:

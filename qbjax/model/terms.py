@@ -6,6 +6,7 @@ an equation knows only these.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 
 import equinox as eqx
@@ -32,7 +33,7 @@ from qbjax.model.pulses import Value, at_time, in_words, is_pulse
 
 # <n|B|n - k> as an array over n, for each offset k.
 Bands = dict[int, jax.Array]
-Battery = Callable[[ArrayLike, int], Bands]
+Battery = Callable[..., Bands]
 # The same by offset and power of i, with real arrays.
 RealBands = dict[tuple[int, int], jax.Array]
 
@@ -60,7 +61,7 @@ def identity(N: ArrayLike, levels: int) -> Bands:
     return {0: 1.0 * ladder.live_levels(N, levels)}
 
 
-def excitations(N: ArrayLike, levels: int) -> Bands:
+def excitations(N: ArrayLike, levels: int, singlets: ArrayLike = 0) -> Bands:
     """Return the number of excitations n.
 
     Parameters
@@ -69,6 +70,8 @@ def excitations(N: ArrayLike, levels: int) -> Bands:
         Number of qubits, shape (); it may be traced.
     levels
         Number of levels of the ladder, N + 1, or more where it is padded.
+    singlets
+        Number of pairs of qubits in singlets beside these, of one excitation each.
 
     Returns
     -------
@@ -80,7 +83,7 @@ def excitations(N: ArrayLike, levels: int) -> Bands:
     >>> print(qb.excitations(3, 4)[0])
     [0. 1. 2. 3.]
     """
-    return {0: ladder.level_numbers(levels) * identity(N, levels)[0]}
+    return {0: (ladder.level_numbers(levels) + singlets) * identity(N, levels)[0]}
 
 
 def J_z(N: ArrayLike, levels: int) -> Bands:
@@ -239,12 +242,13 @@ class Term(Printed):
                     parts.append(((s, k, power + more + still_more), weights))
         return collect(parts)
 
-    def _bands(self, N: ArrayLike, levels: int) -> RealBands:
+    def _bands(self, N: ArrayLike, levels: int, singlets: ArrayLike) -> RealBands:
         """Return the bands of the battery's part in one ladder."""
         if self.matrix is not None:
             return self.matrix
         assert self.battery is not None
-        return _split(self.battery(N, levels))
+        told = (singlets,) if len(inspect.signature(self.battery).parameters) > 2 else ()
+        return _split(self.battery(N, levels, *told))
 
 
 class Jump(Printed):
@@ -278,12 +282,7 @@ class Jump(Printed):
 
     def __init__(self, rate: Value, *terms: Term):
         """Check the rate."""
-        self.rate = rate
-        if not is_pulse(rate):
-            self.rate = jnp.asarray(as_real(rate, "rate"))
-            require_known(
-                (self.rate >= 0) & jnp.isfinite(self.rate), "rate", "finite, not negative", rate
-            )
+        self.rate = rate if is_pulse(rate) else checked_rate(rate)
         are_terms = len(terms) > 0 and all(isinstance(term, Term) for term in terms)
         kinds = ", ".join(type(term).__name__ for term in terms) or "none"
         require(are_terms, "terms", "at least one qbjax.Term", kinds)
@@ -292,6 +291,62 @@ class Jump(Printed):
     def _lines(self) -> list[Line]:
         parts = [line for term in self.terms for line in term._lines()]
         return [("rate", in_words(self.rate), "(unit of g)"), *parts]
+
+
+class LocalJump(Printed):
+    """The same jump L on every battery qubit, each by itself; see `Jump`.
+
+    Parameters
+    ----------
+    rate
+        Not negative, shape () or that of a batch of models; a `Pulse` or `PiecewiseConstant` where
+        it depends on time.
+    matrix
+        L in the basis (ground, excited) of a qubit, shape (2, 2).
+
+    Raises
+    ------
+    ArgumentError
+        Where the rate is negative or the matrix of another shape.
+
+    Examples
+    --------
+    A bath that flips every qubit:
+
+    >>> import qbjax as qb
+    >>> flip = qb.LocalJump(0.01, [[0.0, 1.0], [1.0, 0.0]])
+    >>> model = qb.StarBattery(N=4, F=0.5, jumps=flip)
+    >>> qb.steady_state(model).energy.round(6)
+    Array(2., dtype=float64)
+    """
+
+    rate: Value
+    matrix: RealBands
+
+    def __init__(self, rate: Value, matrix: types.ArrayLike):
+        """Check both."""
+        self.rate = rate if is_pulse(rate) else checked_rate(rate)
+        self.matrix = _bands(matrix, "matrix")
+        sizes = {band.shape[-1] for band in self.matrix.values()}
+        require(sizes <= {2}, "matrix", "of shape (2, 2)", f"of {max(sizes, default=0)} rows")
+
+    def _lines(self) -> list[Line]:
+        return [("rate", in_words(self.rate), "(unit of g)"), ("matrix", "of every qubit", "")]
+
+    def dense(self) -> np.ndarray:
+        """Return the matrix, which is known."""
+        matrix = np.zeros((2, 2), complex)
+        for (k, power), band in self.matrix.items():
+            n = np.arange(max(k, 0), min(2 + k, 2))
+            matrix[n, n - k] += 1j**power * np.asarray(band)[n]
+        return matrix
+
+
+def checked_rate(rate: Value) -> jax.Array:
+    """Return the rate of a jump that is a number, or refuse it."""
+    array = jnp.asarray(as_real(rate, "rate"))
+    require_known((array >= 0) & jnp.isfinite(array), "rate", "finite, not negative", rate)
+    return array
 
 
 def total(

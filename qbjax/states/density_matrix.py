@@ -7,7 +7,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qbjax.common.checks import array_module, as_array, blank, is_concrete, refusal, require
+from qbjax.basis.basis import Basis
+from qbjax.basis.ladders import Ladders
+from qbjax.basis.states import LadderState
+from qbjax.common.checks import (
+    ArgumentError,
+    array_module,
+    as_array,
+    blank,
+    is_concrete,
+    refusal,
+    require,
+)
 from qbjax.common.types import Array, ArrayLike, Condition
 from qbjax.model.chargers import Charger
 from qbjax.states.qobj import from_qobj, is_qobj
@@ -32,7 +43,7 @@ class Start(NamedTuple):
     real: bool
 
 
-def as_start(rho0: object, levels: int, N: ArrayLike, charger: Charger) -> Start:
+def as_start(rho0: object, basis: Basis, N: ArrayLike, charger: Charger) -> Start:
     """Return a start, in whichever form, as a density matrix of charger (x) battery of trace 1.
 
     Parameters
@@ -40,9 +51,10 @@ def as_start(rho0: object, levels: int, N: ArrayLike, charger: Charger) -> Start
     rho0
         A ket (d_c, L) or a density matrix (d_c, L, d_c, L) of charger (x) battery; a ket (L,) or a
         density matrix (L, L) of a battery beside a charger in its ground state; or a Qobj of
-        these.
-    levels
-        Number L of ladder levels of the model, N_max + 1.
+        these. Where the basis has several ladders, these are states of the ladder j = N/2, and
+        besides: a `LadderState` of the battery, or the blocks (K, d_c, L, d_c, L) of both.
+    basis
+        The levels that states of the battery are written in.
     N
         Number of qubits, or several: no level above the smallest may be occupied.
     charger
@@ -54,6 +66,9 @@ def as_start(rho0: object, levels: int, N: ArrayLike, charger: Charger) -> Start
         Where the shape is none of these, an array is valid in two of these forms, it is no state,
         or a level above N is occupied.
     """
+    if isinstance(rho0, LadderState) or getattr(rho0, "ndim", 0) == 5:
+        return _start_of_blocks(rho0, basis, N, charger)
+    levels = basis.levels
     shape = (charger.levels, levels)
     values = from_qobj(rho0, "rho0", charger, levels - 1) if is_qobj(rho0) else rho0
     array, tolerance = _in_working_precision(values, "rho0")
@@ -80,6 +95,40 @@ def as_start(rho0: object, levels: int, N: ArrayLike, charger: Charger) -> Start
     text = _text("{:.6g} there", stray)
     refused |= refusal(stray == 0, "rho0", "empty above the level N", text)
     return Start(jnp.asarray(rho), refused, battery and not jnp.iscomplexobj(array))
+
+
+def _start_of_blocks(rho0: object, basis: Basis, N: ArrayLike, charger: Charger) -> Start:
+    """Return blocks of a battery beside a charger in its ground state, or of both, as a start."""
+    several = isinstance(basis, Ladders)
+    require(several, "rho0", "a state of one ladder without noise on single qubits", "of several")
+    battery = isinstance(rho0, LadderState)
+    given = rho0.blocks if isinstance(rho0, LadderState) else rho0
+    blocks, tolerance = _in_working_precision(given, "rho0")
+    size, levels = charger.levels, basis.levels
+    shape = (basis.blocks, levels, levels) if battery else (basis.blocks, *2 * (size, levels))
+    require(blocks.shape == shape, "rho0", f"of blocks of the shape {shape}", str(blocks.shape))
+    refused = _demand(_block_checks(blocks, tolerance), "rho0")
+    module = array_module(blocks, N)
+    if battery:
+        rest = (size - 1) * levels
+        blocks = array_module(blocks).pad(blocks, ((0, 0), (0, rest), (0, rest)))
+    rho = blocks.reshape(basis.blocks, size, levels, size, levels)
+    outside = module.logical_not(basis.live(module.min(module.asarray(N))))
+    stray = module.max(module.abs(rho) * outside[:, None, :, None, None])
+    refused |= refusal(stray == 0, "rho0", "empty outside the ladders of N", _text("{:.6g}", stray))
+    return Start(jnp.asarray(rho), refused, battery and not jnp.iscomplexobj(rho))
+
+
+def _block_checks(blocks: Array, tolerance: float) -> "_Checks":
+    """Return what must hold for the blocks (K, ...) of one state on several ladders."""
+    side = math.isqrt(blocks[0].size)
+    matrices = blocks.reshape(len(blocks), side, side)
+    finite, hermitian, _, positive = _matrix_checks(matrices, tolerance)
+    module = array_module(blocks)
+    total = module.sum(module.trace(matrices, axis1=-2, axis2=-1)).real
+    unit = abs(total - 1) <= tolerance
+    trace = (unit, "a state of trace 1", _text("of trace {:.9g}", total))
+    return [finite, hermitian, trace, positive]
 
 
 def _ket_or_battery(array: Array, tolerance: float) -> tuple[Array, Condition]:
@@ -144,7 +193,7 @@ def as_state(rho: object, name: str) -> jax.Array:
     return blank(refused, jnp.asarray(_of_trace_one(array)))
 
 
-def as_battery(rho_B: object) -> jax.Array:
+def as_battery(rho_B: object) -> jax.Array | LadderState:
     """Return battery states as `as_state` does, also those of a charger and a battery.
 
     Parameters
@@ -154,6 +203,8 @@ def as_battery(rho_B: object) -> jax.Array:
         a ket (d_c, L) or density matrices (..., d_c, L, d_c, L); or a Qobj of both. The charger is
         traced out.
     """
+    if isinstance(rho_B, LadderState):
+        return as_ladders(rho_B)
     if is_qobj(rho_B):
         joint = len(rho_B.dims[0]) == 2
         rho_B = from_qobj(rho_B, "rho_B")
@@ -166,6 +217,31 @@ def as_battery(rho_B: object) -> jax.Array:
     if array.ndim >= 4 and shape[-4:-2] == shape[-2:] and shape[-1] != shape[-2]:
         array = _without_charger(array)
     return as_state(array, "rho_B")
+
+
+def as_one_ladder(rho_B: object) -> jax.Array:
+    """Return battery states of the ladder j = N/2 as `as_battery` does, and refuse others."""
+    if isinstance(rho_B, LadderState):
+        raise ArgumentError("Argument `rho_B` must be a state of one ladder, but is of several.")
+    state = as_battery(rho_B)
+    assert isinstance(state, jax.Array)
+    return state
+
+
+def as_ladders(state: LadderState) -> LadderState:
+    """Return a state on several ladders, or a batch, with NaN where JAX is tracing what is none."""
+    blocks, tolerance = _in_working_precision(state.blocks, "rho_B")
+    each = blocks.reshape(-1, *blocks.shape[-3:])
+    if is_concrete(blocks):
+        for one in each:
+            _demand(_block_checks(np.asarray(one), tolerance), "rho_B")
+        return state
+
+    def refused(one: jax.Array) -> jax.Array:
+        return jnp.any(jnp.asarray(_demand(_block_checks(one, tolerance), "rho_B")))
+
+    flags = jax.vmap(refused)(jnp.asarray(each)).reshape(blocks.shape[:-3])
+    return LadderState(blank(flags, jnp.asarray(blocks)), state.N)
 
 
 def _without_charger(rho: Array) -> Array:

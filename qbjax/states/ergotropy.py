@@ -11,6 +11,14 @@ What a unitary can extract depends on where it may act, and `space` says where:
   excited manifold: the passive energy is omega_B (1 - eta_0).
 - "symmetric": unitaries confined to the ladder, with one state on each of 0, omega_B, 2 omega_B,
   ...: the passive energy is omega_B sum_k k eta_k, never smaller.
+- "local": unitaries that turn all qubits alike: the passive energy is omega_B (N/2 - |J|) with the
+  mean spin J. Take padding away before asking for it.
+
+With noise on single qubits a state is a `qbjax.basis.states.LadderState`, on ladders j = N/2 - k of
+d_k copies each; an eigenvalue x of a block is d_k eigenvalues x/d_k of the qubits. "full" sorts all
+of these onto the C(N, l) levels of each energy l omega_B, "symmetric" those of each ladder onto its
+own levels (unitaries that leave permutations alone). Where two eigenvalues cross that belong to
+ladders of their own, derivatives of "full" are those of one side.
 
 States padded with empty levels above N are taken as they are: their zero eigenvalues change neither
 passive energy. Eigenvalues are differentiable once everywhere; where they coincide, the derivative
@@ -23,15 +31,26 @@ import jax
 import jax.numpy as jnp
 
 from qbjax.basis.ladder import level_numbers
+from qbjax.basis.states import LadderState
 from qbjax.common import linalg
-from qbjax.common.checks import as_array, as_real, blank, refusal, require_choice
+from qbjax.common.checks import (
+    as_array,
+    as_real,
+    blank,
+    refusal,
+    require,
+    require_choice,
+)
 from qbjax.common.types import ArrayLike
-from qbjax.states.density_matrix import as_battery
+from qbjax.states.density_matrix import as_battery, as_one_ladder
 
-_SPACES = ("full", "symmetric")
+_SPACES = ("full", "symmetric", "local")
+
+# A state of the ladder j = N/2 alone, or of all ladders.
+Battery = jax.Array | LadderState
 
 
-def energy(rho_B: ArrayLike, omega_B: ArrayLike = 1.0) -> jax.Array:
+def energy(rho_B: ArrayLike | LadderState, omega_B: ArrayLike = 1.0) -> jax.Array:
     """Return the energy of the battery, Eq. (4): omega_B times its mean number of excitations.
 
     Parameters
@@ -61,7 +80,7 @@ def energy(rho_B: ArrayLike, omega_B: ArrayLike = 1.0) -> jax.Array:
     return battery_frequency(omega_B) * _excitations(as_battery(rho_B))
 
 
-def passive_state(rho_B: ArrayLike) -> jax.Array:
+def passive_state(rho_B: ArrayLike | LadderState) -> jax.Array:
     """Return the passive state, Eq. (A3): the eigenvalues in descending order on the diagonal.
 
     The matrix is the same for both spaces; what differs is where it lives. For "symmetric", entry n
@@ -93,11 +112,13 @@ def passive_state(rho_B: ArrayLike) -> jax.Array:
      [0.   0.25 0.  ]
      [0.   0.   0.  ]]
     """
-    eta = _spectrum(as_battery(rho_B))
+    eta = _spectrum(as_one_ladder(rho_B))
     return eta[..., None] * jnp.eye(eta.shape[-1], dtype=eta.dtype)
 
 
-def passive_energy(rho_B: ArrayLike, omega_B: ArrayLike = 1.0, space: str = "full") -> jax.Array:
+def passive_energy(
+    rho_B: ArrayLike | LadderState, omega_B: ArrayLike = 1.0, space: str = "full"
+) -> jax.Array:
     """Return the energy of the passive state, Eq. (A4): what no unitary can extract.
 
     Parameters
@@ -108,7 +129,7 @@ def passive_energy(rho_B: ArrayLike, omega_B: ArrayLike = 1.0, space: str = "ful
     omega_B
         Frequency of the battery qubits, positive; broadcasts over the batch.
     space
-        Where the unitaries act: "full" (2^N states) or "symmetric" (the ladder).
+        Where the unitaries act: "full" (2^N states), "symmetric" (the ladders) or "local".
 
     Returns
     -------
@@ -129,10 +150,12 @@ def passive_energy(rho_B: ArrayLike, omega_B: ArrayLike = 1.0, space: str = "ful
     0.75 1.5
     """
     require_choice(space, "space", _SPACES)
-    return battery_frequency(omega_B) * _lowest_energy(_spectrum(as_battery(rho_B)), space)
+    return battery_frequency(omega_B) * _least(as_battery(rho_B), space)
 
 
-def ergotropy(rho_B: ArrayLike, omega_B: ArrayLike = 1.0, space: str = "full") -> jax.Array:
+def ergotropy(
+    rho_B: ArrayLike | LadderState, omega_B: ArrayLike = 1.0, space: str = "full"
+) -> jax.Array:
     """Return the ergotropy, Eq. (5): the largest energy that a unitary extracts.
 
     Parameters
@@ -143,7 +166,7 @@ def ergotropy(rho_B: ArrayLike, omega_B: ArrayLike = 1.0, space: str = "full") -
     omega_B
         Frequency of the battery qubits, positive; broadcasts over the batch.
     space
-        Where the unitaries act: "full" (2^N states) or "symmetric" (the ladder).
+        Where the unitaries act: "full" (2^N states), "symmetric" (the ladders) or "local".
 
     Returns
     -------
@@ -168,9 +191,20 @@ def ergotropy(rho_B: ArrayLike, omega_B: ArrayLike = 1.0, space: str = "full") -
     return battery_frequency(omega_B) * extractable(rho_B, space)
 
 
-def extractable(rho_B: jax.Array, space: str = "full") -> jax.Array:
-    """Return the ergotropy in units of omega_B of a matrix that is not checked."""
-    return _excitations(rho_B) - _lowest_energy(_spectrum(rho_B), space)
+def extractable(rho_B: Battery, space: str = "full") -> jax.Array:
+    """Return the ergotropy in units of omega_B of a state that is not checked."""
+    return _excitations(rho_B) - _least(rho_B, space)
+
+
+def extreme_eigenvalues(rho_B: Battery) -> tuple[jax.Array, jax.Array]:
+    """Return the smallest and the largest eigenvalue of one state of the qubits."""
+    if not isinstance(rho_B, LadderState):
+        eigenvalues = linalg.eigvalsh(rho_B)
+        return eigenvalues[0], eigenvalues[-1]
+    values, copies = rho_B.spectrum
+    there = copies > 0
+    heights = values / jnp.where(there, copies, 1.0)
+    return jnp.min(heights, initial=1.0, where=there), jnp.max(heights, initial=0.0, where=there)
 
 
 def passive_excitations(trace: jax.Array, largest: jax.Array) -> jax.Array:
@@ -181,7 +215,7 @@ def passive_excitations(trace: jax.Array, largest: jax.Array) -> jax.Array:
     return trace - largest
 
 
-def ergotropy_ratio(rho_B: ArrayLike, space: str = "full") -> jax.Array:
+def ergotropy_ratio(rho_B: ArrayLike | LadderState, space: str = "full") -> jax.Array:
     """Return ergotropy over energy, the quality of charging in Fig. 3 and Eq. (7).
 
     Parameters
@@ -190,7 +224,7 @@ def ergotropy_ratio(rho_B: ArrayLike, space: str = "full") -> jax.Array:
         Battery state in the Dicke ladder, shape (..., N + 1, N + 1), or in another form that
         `qbjax.states.density_matrix.as_battery` takes.
     space
-        Where the unitaries act: "full" (2^N states) or "symmetric" (the ladder).
+        Where the unitaries act: "full" (2^N states), "symmetric" (the ladders) or "local".
 
     Returns
     -------
@@ -214,17 +248,17 @@ def ergotropy_ratio(rho_B: ArrayLike, space: str = "full") -> jax.Array:
     stored = _excitations(rho_B)
     extracted = extractable(rho_B, space)
     # Both numbers carry errors of this size; below it their quotient is noise.
-    charged = stored > rho_B.shape[-1] * jnp.finfo(rho_B.dtype).eps
+    charged = stored > _levels(rho_B) * jnp.finfo(stored.dtype).eps
     return jnp.where(charged, extracted / jnp.where(charged, stored, 1.0), 0.0)
 
 
 def incoherent_ergotropy(
-    rho_B: ArrayLike, omega_B: ArrayLike = 1.0, space: str = "full"
+    rho_B: ArrayLike | LadderState, omega_B: ArrayLike = 1.0, space: str = "full"
 ) -> jax.Array:
     """Return the ergotropy that is left after dephasing in the energy basis.
 
-    Each energy holds one Dicke state, so dephasing keeps the diagonal of rho_B in either space (a
-    full dephasing that also broke the superpositions inside |n> would leave less).
+    Each energy holds one Dicke state of a ladder, so dephasing keeps the diagonal of rho_B in every
+    space (a full dephasing that also broke the superpositions inside |n> would leave less).
 
     Parameters
     ----------
@@ -234,7 +268,7 @@ def incoherent_ergotropy(
     omega_B
         Frequency of the battery qubits, positive; broadcasts over the batch.
     space
-        Where the unitaries act: "full" (2^N states) or "symmetric" (the ladder).
+        Where the unitaries act: "full" (2^N states), "symmetric" (the ladders) or "local".
 
     Returns
     -------
@@ -256,12 +290,11 @@ def incoherent_ergotropy(
     """
     require_choice(space, "space", _SPACES)
     rho_B = as_battery(rho_B)
-    dephased = _lowest_energy(_sorted_populations(rho_B), space)
-    return battery_frequency(omega_B) * (_excitations(rho_B) - dephased)
+    return battery_frequency(omega_B) * (_excitations(rho_B) - _least(_dephased(rho_B), space))
 
 
 def coherent_ergotropy(
-    rho_B: ArrayLike, omega_B: ArrayLike = 1.0, space: str = "full"
+    rho_B: ArrayLike | LadderState, omega_B: ArrayLike = 1.0, space: str = "full"
 ) -> jax.Array:
     """Return the ergotropy that coherence between energies adds to `incoherent_ergotropy`.
 
@@ -273,7 +306,7 @@ def coherent_ergotropy(
     omega_B
         Frequency of the battery qubits, positive; broadcasts over the batch.
     space
-        Where the unitaries act: "full" (2^N states) or "symmetric" (the ladder).
+        Where the unitaries act: "full" (2^N states), "symmetric" (the ladders) or "local".
 
     Returns
     -------
@@ -295,12 +328,12 @@ def coherent_ergotropy(
     require_choice(space, "space", _SPACES)
     rho_B = as_battery(rho_B)
     # The energy is common to both ergotropies: leave it out rather than let it cancel.
-    dephased = _lowest_energy(_sorted_populations(rho_B), space)
-    return battery_frequency(omega_B) * (dephased - _lowest_energy(_spectrum(rho_B), space))
+    dephased = _least(_dephased(rho_B), space)
+    return battery_frequency(omega_B) * (dephased - _least(rho_B, space))
 
 
 def capacity(
-    rho_B: ArrayLike,
+    rho_B: ArrayLike | LadderState,
     omega_B: ArrayLike = 1.0,
     space: str = "full",
     N: ArrayLike | None = None,
@@ -310,7 +343,9 @@ def capacity(
     The active state puts eta_0 on N omega_B and the others below: in the full space all on the
     N-fold level (N - 1) omega_B, in the ladder one by one. With a trace of 1, capacity / omega_B is
 
-        N - 2 + 2 eta_0   (full),        sum_k (N - 2k) eta_k   (symmetric).
+        N - 2 + 2 eta_0   (full),        sum_k (N - 2k) eta_k   (symmetric),
+
+    and N less twice the passive energy over omega_B for every state.
 
     Parameters
     ----------
@@ -320,7 +355,7 @@ def capacity(
     omega_B
         Frequency of the battery qubits, positive; broadcasts over the batch.
     space
-        Where the unitaries act: "full" (2^N states) or "symmetric" (the ladder).
+        Where the unitaries act: "full" (2^N states), "symmetric" (the ladders) or "local".
     N
         Number of qubits where the state is padded; broadcasts over the batch. None: from the shape.
 
@@ -344,15 +379,14 @@ def capacity(
     """
     require_choice(space, "space", _SPACES)
     rho_B = as_battery(rho_B)
-    eta = _spectrum(rho_B)
-    least = _lowest_energy(eta, space)
-    trace = eta.sum(-1)
-    # Turned upside down, the ladder's spectrum is the same; the full one has N levels next to top.
-    if space == "symmetric":
-        most = number_of_qubits(N, rho_B.shape[-1]) * trace - least
+    if isinstance(rho_B, LadderState):
+        require(N is None, "N", "None for a state of all ladders, which knows it", N)
+        qubits = rho_B.N
     else:
-        most = (number_of_qubits(N, rho_B.shape[-1]) - 1) * trace + eta[..., 0]
-    return battery_frequency(omega_B) * (most - least)
+        qubits = number_of_qubits(N, rho_B.shape[-1])
+    # Turned upside down, every spectrum of energies is the same.
+    trace = jnp.sum(populations_of(rho_B), axis=-1)
+    return battery_frequency(omega_B) * (qubits * trace - 2 * _least(rho_B, space))
 
 
 def battery_frequency(omega_B: ArrayLike) -> jax.Array:
@@ -370,24 +404,43 @@ def number_of_qubits(N: ArrayLike | None, levels: int) -> jax.Array:
     return blank(refused, jnp.asarray(qubits, float))
 
 
-def _excitations(rho_B: jax.Array) -> jax.Array:
-    return _populations(rho_B) @ level_numbers(rho_B.shape[-1]).astype(rho_B.real.dtype)
-
-
-def _populations(rho_B: jax.Array) -> jax.Array:
+def populations_of(rho_B: Battery) -> jax.Array:
+    """Return the populations of the excitations, shape (..., L)."""
+    if isinstance(rho_B, LadderState):
+        return rho_B.populations
     return jnp.diagonal(rho_B, axis1=-2, axis2=-1).real
 
 
-def _sorted_populations(rho_B: jax.Array) -> jax.Array:
-    return jnp.sort(_populations(rho_B), axis=-1, descending=True)
+def _excitations(rho_B: Battery) -> jax.Array:
+    populations = populations_of(rho_B)
+    return populations @ level_numbers(populations.shape[-1]).astype(populations.dtype)
+
+
+def _dephased(rho_B: Battery) -> Battery:
+    """Return the state without coherence between energies."""
+    if isinstance(rho_B, LadderState):
+        return rho_B.dephased
+    return populations_of(rho_B)[..., None] * jnp.eye(rho_B.shape[-1])
 
 
 def _spectrum(rho_B: jax.Array) -> jax.Array:
     return linalg.eigvalsh(rho_B)[..., ::-1]
 
 
-def _lowest_energy(eta: jax.Array, space: str) -> jax.Array:
-    """Return the least energy of descending eigenvalues over their unitary orbit, omega_B = 1."""
+def _least(rho_B: Battery, space: str) -> jax.Array:
+    """Return the least energy over omega_B that the unitaries of a space leave."""
+    if isinstance(rho_B, LadderState):
+        return rho_B.passive_excitations(space)
+    if space == "local":
+        levels = rho_B.shape[-1]
+        others = [(0, 0)] * (rho_B.ndim - 2)
+        blocks = jnp.pad(rho_B[..., None, :, :], [*others, (0, (levels - 1) // 2), (0, 0), (0, 0)])
+        return LadderState(blocks).passive_excitations(space)
+    eta = _spectrum(rho_B)
     if space == "symmetric":
         return eta @ level_numbers(eta.shape[-1]).astype(eta.dtype)
     return passive_excitations(eta.sum(-1), eta[..., 0])
+
+
+def _levels(rho_B: Battery) -> int:
+    return rho_B.blocks.shape[-1] if isinstance(rho_B, LadderState) else rho_B.shape[-1]

@@ -6,19 +6,20 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
+from qbjax.basis.states import LadderState
 from qbjax.common import linalg
 from qbjax.common.checks import require
 from qbjax.common.types import ArrayLike
-from qbjax.states.density_matrix import as_state
+from qbjax.states.density_matrix import as_ladders, as_state
 
 
-def purity(rho: ArrayLike) -> jax.Array:
+def purity(rho: ArrayLike | LadderState) -> jax.Array:
     """Return the purity Tr rho^2.
 
     Parameters
     ----------
     rho
-        Any density matrix, shape (..., d, d).
+        Any density matrix, shape (..., d, d), or a battery on all its ladders.
 
     Returns
     -------
@@ -36,11 +37,57 @@ def purity(rho: ArrayLike) -> jax.Array:
     >>> print(purity(jnp.eye(4) / 4))
     0.25
     """
+    if isinstance(rho, LadderState):
+        state = as_ladders(rho)
+        squares = jnp.sum(state.blocks * state.blocks.conj(), axis=(-2, -1)).real
+        there = state.copies > 0
+        return jnp.sum(
+            jnp.where(there, squares / jnp.where(there, state.copies, 1.0), 0.0), axis=-1
+        )
     rho = as_state(rho, "rho")
     return jnp.sum(rho * rho.conj(), axis=(-2, -1)).real
 
 
-def fidelity(rho: ArrayLike, sigma: ArrayLike, squared: bool = False) -> jax.Array:
+def entropy(rho: ArrayLike | LadderState) -> jax.Array:
+    """Return the von Neumann entropy -Tr rho ln rho, in nats.
+
+    Parameters
+    ----------
+    rho
+        Any density matrix, shape (..., d, d), or a battery on all its ladders, whose entropy is
+        that of the 2^N states of its qubits.
+
+    Returns
+    -------
+    Number, shape (...). An eigenvalue of zero brings nothing, and no derivative.
+
+    Raises
+    ------
+    ArgumentError
+        Where rho is no state (NaN where JAX is tracing it).
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from qbjax.states.fidelity import entropy
+    >>> print(entropy(jnp.eye(2) / 2).round(4))
+    0.6931
+    """
+    if isinstance(rho, LadderState):
+        shares, copies = as_ladders(rho).spectrum
+    else:
+        shares = linalg.eigvalsh(as_state(rho, "rho"))
+        copies = jnp.ones(shares.shape)
+    # What rounding leaves of zero counts as zero.
+    occupied = shares > shares.shape[-1] * jnp.finfo(shares.dtype).eps * copies
+    heights = jnp.where(occupied, shares / jnp.where(occupied, copies, 1.0), 1.0)
+    terms = -shares * jnp.log(heights)
+    return jnp.sum(jnp.where(occupied & (copies > 0), terms, 0.0), axis=-1)
+
+
+def fidelity(
+    rho: ArrayLike | LadderState, sigma: ArrayLike | LadderState, squared: bool = False
+) -> jax.Array:
     r"""Return the Uhlmann fidelity of two states, Tr sqrt(sqrt(rho) sigma sqrt(rho)).
 
     The root convention is that of the paper's 0.923 (Fig. 5(a)). Eigenvalues below d eps times the
@@ -52,7 +99,8 @@ def fidelity(rho: ArrayLike, sigma: ArrayLike, squared: bool = False) -> jax.Arr
     Parameters
     ----------
     rho, sigma
-        Density matrices, shape (..., d, d) each; the batches broadcast.
+        Density matrices, shape (..., d, d) each, or batteries on all their ladders, both; the
+        batches broadcast.
     squared
         Return the square, the other convention in use.
 
@@ -74,6 +122,9 @@ def fidelity(rho: ArrayLike, sigma: ArrayLike, squared: bool = False) -> jax.Arr
     >>> print(fidelity(ground, jnp.eye(4) / 4), fidelity(ground, jnp.eye(4) / 4, squared=True))
     0.5 0.25
     """
+    if isinstance(rho, LadderState) or isinstance(sigma, LadderState):
+        root = jnp.sum(_root_fidelity(*_same_ladders(rho, sigma)), axis=-1)
+        return root**2 if squared else root
     rho, sigma = as_state(rho, "rho"), as_state(sigma, "sigma")
     d = rho.shape[-1]
     same = sigma.shape[-1] == d
@@ -83,6 +134,23 @@ def fidelity(rho: ArrayLike, sigma: ArrayLike, squared: bool = False) -> jax.Arr
     rho, sigma = (jnp.broadcast_to(x.astype(dtype), shape) for x in (rho, sigma))
     root = _root_fidelity(rho, sigma)
     return root**2 if squared else root
+
+
+def _same_ladders(rho: object, sigma: object) -> tuple[jax.Array, jax.Array]:
+    """Return the blocks of two states on the same ladders, whose copies have the same fidelity."""
+    blocks = []
+    for name, state in (("rho", rho), ("sigma", sigma)):
+        kind = type(state).__name__
+        require(isinstance(state, LadderState), name, "on all ladders, as the other", kind)
+        assert isinstance(state, LadderState)
+        blocks.append(as_ladders(state).blocks)
+    first, second = blocks
+    same = first.shape[-3:] == second.shape[-3:]
+    require(same, "sigma", f"of blocks as those of rho, {first.shape[-3:]}", str(second.shape))
+    dtype = jnp.promote_types(first.dtype, second.dtype)
+    shape = jnp.broadcast_shapes(first.shape, second.shape)
+    first, second = (jnp.broadcast_to(x.astype(dtype), shape) for x in blocks)
+    return first, second
 
 
 @jax.custom_jvp

@@ -13,17 +13,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from qbjax.basis.states import LadderState, of_qubits
 from qbjax.common.checks import is_concrete, require
 from qbjax.common.types import ArrayLike
 from qbjax.model.chargers import Charger, qubit
-from qbjax.model.equation import terms
+from qbjax.model.equation import local_jumps, terms
 from qbjax.model.star_battery import StarBattery
 from qbjax.model.terms import total
 from qbjax.states.qobj import Qobj, from_qobj, turned
 
 
 def to_qutip(
-    value: StarBattery | ArrayLike, charger: Charger | None = None, N: int | None = None
+    value: StarBattery | ArrayLike | LadderState,
+    charger: Charger | None = None,
+    N: int | None = None,
 ) -> Any:
     """Return a model, a state or an operator in QuTiP's form.
 
@@ -33,11 +36,15 @@ def to_qutip(
     `qutip.steadystate` takes them, too, and goes wrong where the steady state is not unique: look
     at `SteadyState.nullity`.
 
+    With noise on single qubits all is written in the space of charger and qubits, of dimension
+    d_c 2^N: the charger first, then one qubit after the other, with an excited qubit as
+    `qutip.basis(2, 0)`. So is a `LadderState`. Both take at most 10 qubits.
+
     Parameters
     ----------
     value
-        One model; or an array in the form of qbjax: a ket of the battery, shape (n,), or a matrix
-        of the battery (n, n) or of both (d_c, n, d_c, n).
+        One model; a `LadderState`; or an array in the form of qbjax: a ket of the battery, shape
+        (n,), or a matrix of the battery (n, n) or of both (d_c, n, d_c, n).
     charger
         The charger of an array that has one; None is the qubit. A model brings its own.
     N
@@ -46,12 +53,14 @@ def to_qutip(
 
     Returns
     -------
-    (H, [c_op, ...]) for a model, of the dimensions [[d_c, N + 1], [d_c, N + 1]]; or one Qobj.
+    (H, [c_op, ...]) for a model, of the dimensions [[d_c, N + 1], [d_c, N + 1]], or with noise on
+    single qubits [[d_c, 2, ..., 2], [d_c, 2, ..., 2]]; or one Qobj.
 
     Raises
     ------
     ArgumentError
-        Where a model is a batch or traced, or the shape of an array is none of these.
+        Where a model is a batch or traced, or has noise on more than 10 qubits, or the shape of an
+        array is none of these.
     ImportError
         Where QuTiP is not installed.
 
@@ -68,6 +77,11 @@ def to_qutip(
     if isinstance(value, StarBattery):
         return _model(value)
     import qutip
+
+    if isinstance(value, LadderState):
+        # QuTiP counts the levels of every qubit from the top.
+        matrix = value.full()[::-1, ::-1]
+        return qutip.Qobj(matrix, dims=[[2] * int(value.N)] * 2)
 
     charger = qubit() if charger is None else charger
     array = np.asarray(value)
@@ -136,13 +150,15 @@ def _model(model: StarBattery) -> tuple[Qobj, list[Qobj]]:
             total(jump.terms, t, *shape).scaled(jnp.sqrt(jump.rate)) for jump in jumps
         ]
         sizes = 2 * (charger.levels, model.levels)
-        matrices = [x.dense(charger.levels, model.basis) for x in operators_at_t]
-        return [model.basis.joined(matrix).reshape(sizes) for matrix in matrices]
+        return [x.dense(charger.levels, model.basis).reshape(-1, *sizes) for x in operators_at_t]
 
     # Every operator asks for the same times.
     @functools.lru_cache(maxsize=1)
     def operators(t: float) -> list[Qobj]:
-        return [to_qutip(matrix, charger, N).to("csr") for matrix in matrices(t)]
+        if not model.has_local_noise:
+            return [to_qutip(blocks[0], charger, N).to("csr") for blocks in matrices(t)]
+        collective = [_in_qubits(np.asarray(blocks), charger, N) for blocks in matrices(t)]
+        return [*collective, *_on_each_qubit(model, t)]
 
     operators_of_time = operators(0.0)
     if model.depends_on_time:
@@ -153,3 +169,30 @@ def _model(model: StarBattery) -> tuple[Qobj, list[Qobj]]:
             for number in range(len(operators_of_time))
         ]
     return operators_of_time[0], operators_of_time[1:]
+
+
+def _in_qubits(blocks: np.ndarray, charger: Charger, N: int) -> Qobj:
+    """Return an operator (K, d_c, L, d_c, L) on all ladders in the space of charger and qubits."""
+    import qutip
+
+    size = charger.levels
+    square = np.zeros((size, 2**N, size, 2**N), complex)
+    for a, b in np.ndindex(size, size):
+        if np.any(blocks[:, a, :, b]):
+            square[a, :, b] = of_qubits(blocks[:, a, :, b], N)
+    dims = [[size] + [2] * N] * 2
+    return qutip.Qobj(turned(square, charger).reshape(size * 2**N, -1), dims=dims).to("csr")
+
+
+def _on_each_qubit(model: StarBattery, t: float) -> list[Qobj]:
+    """Return the jumps of every qubit by itself, with the square roots of their rates."""
+    import qutip
+
+    N, one = int(model.N), qutip.qeye(2)
+    operators = []
+    for jump in local_jumps(model, t):
+        matrix = qutip.Qobj(np.sqrt(jump.rate) * np.flip(jump.dense()))
+        for i in range(N):
+            qubits = [one] * i + [matrix] + [one] * (N - 1 - i)
+            operators.append(qutip.tensor(qutip.qeye(model.charger.levels), *qubits).to("csr"))
+    return operators

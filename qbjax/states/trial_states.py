@@ -30,7 +30,7 @@ from qbjax.common import linalg, types
 from qbjax.common.checks import as_array, blank, refusal, require
 from qbjax.common.minimise import Minimum, minimise
 from qbjax.common.printing import Line, Printed
-from qbjax.states.density_matrix import as_battery
+from qbjax.states.density_matrix import as_one_ladder
 
 # How far populations and states may be from what they must be.
 _ATOL = 1e-6
@@ -249,7 +249,7 @@ def fit_coherent_mixture(rho_B: types.ArrayLike) -> CoherentMixtureFit:
     >>> print(abs(fit.xi_1).round(4), abs(fit.xi_2).round(4), fit.fidelity.round(6))
     0.2 0.5 1.0
     """
-    rho = as_battery(rho_B)
+    rho = as_one_ladder(rho_B)
     # One program for real and complex states.
     return _over_leading_axes(_fit_mixture, rho.astype(jnp.result_type(rho.dtype, 1j)), 2)
 

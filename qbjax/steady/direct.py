@@ -5,7 +5,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from qbjax.basis import ladder
 from qbjax.common.gmres import LinearMap
 from qbjax.generator.lindblad import Generator, structure
 from qbjax.generator.residual import Refined, refined
@@ -61,13 +60,18 @@ class Direct(General):
 
     def refuses(self, model: StarBattery) -> str | None:
         """Refuse terms that couple blocks that are no neighbours."""
-        if structure(model).reach(1) > 1:
+        known = structure(model)
+        if known.reach(1) > 1:
             return "a term moves the battery by two levels or more"
+        if known.basis.blocks > 1 and not _fits_one_matrix(known):
+            return "the ladders of noise on single qubits do not fit into one matrix"
         return None
 
     def defers(self, model: StarBattery) -> str | None:
         """Leave large systems to iteration."""
         block = self.block(model)
+        if _fits_one_matrix(structure(model)):
+            return None
         if model.levels * block**3 <= _MOST_OPERATIONS:
             return None
         return f"blocks of {block} numbers take long to eliminate"
@@ -75,8 +79,8 @@ class Direct(General):
     def reason(self, model: StarBattery) -> str:
         """Say how it solves."""
         known = structure(model)
-        size = packed_size(known, 1 if known.is_real else 2)
-        if size <= _LARGEST_PACKED:
+        if _fits_one_matrix(known):
+            size = packed_size(known, 1 if known.is_real else 2)
             return f"one matrix of {size} numbers, eliminated"
         return f"blocks of {self.block(model)} numbers, eliminated one by one"
 
@@ -88,15 +92,22 @@ class Direct(General):
         self, model: StarBattery, generator: Generator, start: jax.Array, tolerance: jax.Array
     ) -> Outcome:
         """Return the stationary state of one model; it is never ambiguous."""
-        live = ladder.live_levels(model.N, model.levels)
+        live = generator.basis.live(model.N)
         nullity = None if self.is_unique else jnp.asarray(nullspace.nullity(model))
-        stationary = direct(generator, refined(model), start, live, nullity)
+        # Sums without rounding are there for one ladder.
+        exact = generator if model.has_local_noise else refined(model)
+        stationary = direct(generator, exact, start, live, nullity)
         return Outcome(stationary, jnp.asarray(False), None)
+
+
+def _fits_one_matrix(generator: Generator) -> bool:
+    """Tell whether one matrix is quickest."""
+    return packed_size(generator, 1 if generator.is_real else 2) <= _LARGEST_PACKED
 
 
 def direct(
     generator: Generator,
-    exact: Refined,
+    exact: Refined | Generator,
     start: jax.Array,
     live: jax.Array,
     nullity: jax.Array | None,
@@ -109,7 +120,7 @@ def direct(
         The generator and the stored state that it starts from, of two parts where the generator is
         not real.
     live
-        Mask of the ladder levels that are no padding, shape (levels,).
+        Mask of the levels that are no padding, shape (blocks, levels).
     nullity
         The number of stationary states, 0 where it is not known, shape (). Where there is but one,
         the shift of pseudo-time is tiny, which only the norm of the state would mind; else it is
@@ -176,7 +187,7 @@ def _relaxation(system: System, norm: jax.Array, pseudo: PseudoTime) -> tuple[Li
 
 
 def _refined(
-    system: System, exact: Refined, solve: LinearMap, start: jax.Array, steps: int
+    system: System, exact: Refined | Generator, solve: LinearMap, start: jax.Array, steps: int
 ) -> tuple[jax.Array, jax.Array]:
     """Return where steps of pseudo-time lead to, refined, and the norm of the last correction.
 

@@ -9,13 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from qbjax.common import linalg
+from qbjax.basis.states import battery_state
 from qbjax.common.checks import Status, is_concrete
 from qbjax.generator import stored_states
 from qbjax.generator.lindblad import Generator, generator
 from qbjax.generator.stored_states import CUT
 from qbjax.model.chargers import qubit
 from qbjax.model.star_battery import StarBattery
+from qbjax.states.ergotropy import extreme_eigenvalues
 from qbjax.steady import exact, nullspace
 from qbjax.steady.method import Method
 from qbjax.steady.result import Solution
@@ -74,7 +75,7 @@ class General(Method):
         status = nullspace.existence(model)
         status = jnp.where((status == Status.OK) & ambiguous, Status.NOT_UNIQUE, status)
         told_apart = nullspace.promises_one(model) and iterations is not None
-        told_apart |= self.is_unique
+        told_apart |= self.is_unique or model.has_local_noise
         if model.charger == qubit() and not (told_apart or nullspace.has_own_terms(model)):
             # With several stationary states rates may be too slow for any solver but the exact one.
             fixed = jax.lax.stop_gradient((model, stored_states.restore(made, start)))
@@ -105,19 +106,19 @@ def judged(
 ) -> Solution:
     """Return a stored state of one model as a solution, with its status."""
     battery = stored_states.battery(generator, stored)
-    eigenvalues = linalg.eigvalsh(battery)
+    lowest, highest = extreme_eigenvalues(battery_state(model.basis, battery, model.N))
     levels = stored_states.populations(generator, stored)
     truncated = model.charger.truncated
     # Written so that NaN counts as not converged.
-    is_state = (error_estimate <= tolerance) & (eigenvalues[0] >= -tolerance)
+    is_state = (error_estimate <= tolerance) & (lowest >= -tolerance)
     status = jnp.where((status == Status.OK) & ~is_state, Status.NOT_CONVERGED, status)
     overflown = truncated & (stored_states.spilled(generator, levels) > CUT)
     status = jnp.where((status == Status.OK) & overflown, Status.CUT_TOO_LOW, status)
     return Solution(
         rho=stored_states.restore(generator, stored),
         battery=battery,
-        largest=eigenvalues[-1],
-        smallest=eigenvalues[0],
+        largest=highest,
+        smallest=lowest,
         residual=jnp.max(jnp.abs(generator(stored))) / jnp.max(jnp.abs(stored)),
         top_population=jnp.sum(levels[-1]) if truncated else None,
         status=status,

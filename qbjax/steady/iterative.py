@@ -1,23 +1,32 @@
 """Steady states by preconditioned GMRES, matrix-free."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from qbjax.basis import ladder
 from qbjax.common.gmres import LinearMap, gmres
 from qbjax.generator.lindblad import Generator
+from qbjax.model.chargers import qubit
 from qbjax.model.parameters import COLLECTIVE
 from qbjax.model.star_battery import StarBattery
 from qbjax.steady import nullspace
 from qbjax.steady.general import General, Outcome
-from qbjax.steady.preconditioners import Lyapunov, Secular, lyapunov, secular
+from qbjax.steady.populations import Populations, populations
+from qbjax.steady.preconditioners import (
+    Lyapunov,
+    Pairs,
+    eigenvectors,
+    lyapunov,
+    pairs,
+    singular_vectors,
+)
 from qbjax.steady.stationary import (
     Stationary,
-    as_matrix,
-    from_matrix,
+    as_matrices,
+    from_matrices,
     lopsided,
     multiplicities,
     norm_bound,
@@ -31,14 +40,20 @@ from qbjax.steady.stationary import (
 _SHIFT, _STEPS = 3e-5, 8
 # Shift of the preconditioner over the norm of L: keeps it regular where nothing damps a level.
 _SOFT = 1e-3
+# The same for the pairs of all ladders, in the unit of g.
+_SOFT_PAIRS = 1e-3
 # Residual that GMRES aims at, over the norm of L times that of the state: rounding, with a margin.
 _TARGET = 1e-13
 # The same over the norm of the right-hand side, at most.
 _RELATIVE = 1e-10
 # GMRES: steps in a cycle, and the most cycles.
 _CYCLE, _CYCLES = 80, 12
-# Relaxation time: applications of the preconditioner, and steps of GMRES after them.
-_PICKS, _SHORT = 6, 8
+# Relaxation time: steps of inverse iteration, and how far each is solved, over the norm of b.
+_INVERSE, _ROUGH = 2, 0.1
+
+
+# Which approximate inverse; see `iterative`.
+Plan = Literal["lyapunov", "populations", "pairs"]
 
 
 class Iterative(General):
@@ -54,14 +69,18 @@ class Iterative(General):
         self, model: StarBattery, generator: Generator, start: jax.Array, tolerance: jax.Array
     ) -> Outcome:
         """Return the stationary state; ambiguous where what was assumed for it may be wrong."""
-        live = ladder.live_levels(model.N, model.levels)
+        live = generator.basis.live(model.N)
         has_own_terms = nullspace.has_own_terms(model)
         one = nullspace.promises_one(model) or bool(model.jumps)
         collective = any(getattr(model, name) is not None for name in COLLECTIVE)
-        charger_alone = one and not has_own_terms and not collective
+        others = has_own_terms or collective
+        plan: Plan = "populations" if one and not others else "lyapunov"
+        if model.has_local_noise:
+            resonant = model.charger == qubit() and model.omega_d is None and model.kappa is None
+            plan = "pairs" if resonant and not others else "populations"
 
         def solve(start: jax.Array) -> Stationary:
-            return iterative(generator, start, live, one, charger_alone)
+            return iterative(generator, start, live, model.N, one, plan)
 
         if not has_own_terms:
             # Structure promised one stationary state, but the values may be zero; where it did not,
@@ -78,59 +97,121 @@ class Iterative(General):
 
 
 def iterative(
-    generator: Generator, start: jax.Array, live: jax.Array, unique: bool, populations: bool
+    generator: Generator,
+    start: jax.Array,
+    live: jax.Array,
+    N: jax.Array,
+    unique: bool,
+    plan: Plan,
 ) -> Stationary:
     """Solve by preconditioned GMRES, matrix-free.
 
     Parameters
     ----------
-    generator, start, live
-        As for `direct`.
+    generator, start, live, N
+        As for `direct`, and the number of qubits.
     unique
         Whether there is but one stationary state, as the structure says.
-    populations
-        Whether to correct the populations of the eigenstates of H, too, and start from those.
-        Takes a unique stationary state.
+    plan
+        The approximate inverse: "lyapunov" alone; that and "populations" of the eigenstates of H,
+        to start from, too; or "pairs" of singular vectors and their populations. The last two take
+        a unique stationary state.
     """
     norm = jax.lax.stop_gradient(norm_bound(generator))
     fixed = jax.lax.stop_gradient(generator)
     shift = jnp.zeros(()) if unique else _SHIFT * norm
-    inverse = lyapunov(fixed, live, shift + _SOFT * norm)
-    coarse = secular(fixed, live) if populations else None
+    inverse: Lyapunov | Pairs
+    coarse = None
+    if plan == "pairs":
+        vectors = singular_vectors(fixed, live, N)
+        inverse = pairs(fixed, vectors, shift + _SOFT_PAIRS)
+        coarse = populations(fixed, vectors, live)
+    else:
+        inverse = lyapunov(fixed, live, shift + _SOFT * norm)
+        if plan == "populations":
+            coarse = populations(fixed, eigenvectors(fixed, live), live)
     x = start
     if coarse is not None:
-        x = from_matrix(
-            fixed, coarse.state(coarse.populations, as_matrix(fixed, start)), len(start)
-        )
+        at_rest = coarse.state(coarse.rest, as_matrices(fixed, start))
+        x = from_matrices(fixed, at_rest, len(start))
         x = jax.lax.stop_gradient(x / trace(fixed, x))
-    system = _System(generator, jax.lax.stop_gradient(x), shift, inverse, coarse)
-    iterations = jnp.asarray(0)
-    for _ in range(1 if unique else _STEPS):
-        correction, taken = system.solve(generator(x), _TARGET * norm * state_norm(fixed, x))
-        x, iterations = x + correction, iterations + taken
+    system = _System(generator, jax.lax.stop_gradient(x), shift, live, inverse, coarse)
+    probe = probe_state(fixed, start, live)
+
+    def step(x: jax.Array) -> Found:
+        target = _TARGET * norm * state_norm(fixed, x)
+        return _found(system, generator(x), jax.lax.stop_gradient(target), probe)
+
+    if unique:
+        found = step(x)
+        x, iterations = x + found.x, found.steps
+    else:
+
+        def move(x: jax.Array, _: None) -> tuple[jax.Array, Found]:
+            found = step(x)
+            return x + found.x, found
+
+        x, every = jax.lax.scan(move, x, length=_STEPS)
+        found = jax.tree.map(lambda leaf: leaf[-1], every)
+        iterations = jnp.sum(every.steps)
     x = x / trace(generator, x)
-    probe = probe_state(fixed, start, live) - jax.lax.stop_gradient(x)
-    time = relaxation_time(_slowest(jax.lax.stop_gradient(system), probe))
+    time = relaxation_time(found.time)
     residual = state_norm(fixed, generator(x))
     return Stationary(x, residual, iterations, time, residual * time)
 
 
-def _slowest(system: "_System", decaying: jax.Array) -> jax.Array:
-    """Return |Y| / |L Y| of a Y that decays slowly: a lower bound of the norm of L^-1.
+class Found(eqx.Module):
+    """The solution of a system, the steps of GMRES, and |Y| / |L Y| of a Y that decays slowly."""
 
-    The preconditioner, an approximate inverse, picks the slow modes out of what decays, and one
-    short cycle of GMRES refines them.
+    x: jax.Array
+    steps: jax.Array
+    time: jax.Array
+
+
+@eqx.filter_custom_jvp
+def _found(system: "_System", b: jax.Array, target: jax.Array, probe: jax.Array) -> Found:
+    """Solve a system for b to a norm of the residual, and find a slow mode.
+
+    The slow mode is what inverse iteration makes of what decays of the probe. Its systems are
+    solved to one digit, by the same GMRES one after the other, which so is in the program once.
     """
+    length = state_norm(system.generator, b)
 
-    def traceless(x: jax.Array) -> jax.Array:
-        return x - trace(system.generator, x) * system.anchor
-
-    def pick(_: int, x: jax.Array) -> jax.Array:
-        x = traceless(system.precondition(x))
+    def decaying(x: jax.Array) -> jax.Array:
+        x = x - trace(system.generator, x) * system.anchor
         return x / jnp.maximum(state_norm(system.generator, x), 1e-300)
 
-    slow = traceless(system.solve_roughly(jax.lax.fori_loop(0, _PICKS, pick, decaying)))
-    return state_norm(system.generator, slow) / state_norm(system.generator, system.apply(slow))
+    def solve(right: jax.Array, number: jax.Array) -> tuple[jax.Array, tuple]:
+        first = number == 0
+        small = first & (length <= target)
+        relative = jnp.where(first, jnp.minimum(target / length, _RELATIVE), _ROUGH)
+        right = jnp.where(small, 0.0, right)
+        most_cycles = jnp.where(first, _CYCLES, 1)
+        solved, steps = system.gmres(right, relative, most_cycles)
+        return decaying(jnp.where(first, probe, solved)), (solved, steps)
+
+    slow, (solutions, steps) = jax.lax.scan(solve, b, jnp.arange(1 + _INVERSE))
+    time = state_norm(system.generator, slow) / state_norm(system.generator, system.apply(slow))
+    return Found(solutions[0], steps[0], time)
+
+
+@_found.def_jvp
+def _found_jvp(primals: tuple, tangents: tuple) -> tuple[Found, Found]:
+    system, b, *rest = primals
+    found = _found(system, b, *rest)
+    moved, db = tangents[:2]
+
+    def image(system: "_System") -> jax.Array:
+        return system.apply(found.x)
+
+    db = jnp.zeros_like(b) if db is None else db
+    if jax.tree.leaves(moved):
+        db = db - eqx.filter_jvp(image, (system,), (moved,))[1]
+    # The steps and the time have no derivative.
+    nothing = jax.tree.map(lambda _: None, found)
+    return found, eqx.tree_at(
+        lambda f: f.x, nothing, system.inverse(db), is_leaf=lambda leaf: leaf is None
+    )
 
 
 class _System(eqx.Module):
@@ -139,8 +220,9 @@ class _System(eqx.Module):
     generator: Generator
     anchor: jax.Array
     shift: jax.Array
-    inverse: Lyapunov
-    coarse: Secular | None
+    live: jax.Array
+    approximate: Lyapunov | Pairs
+    coarse: Populations | None
 
     def apply(self, x: jax.Array) -> jax.Array:
         return self.shift * x - self.generator(x) + trace(self.generator, x) * self.anchor
@@ -150,29 +232,32 @@ class _System(eqx.Module):
         if self.coarse is not None:
             x = self._by(self.coarse, b)
             b = b - self.apply(x)
-        return x + self._by(self.inverse, b)
+        return x + self._by(self.approximate, b)
 
-    def _by(self, approximate: Lyapunov | Secular, b: jax.Array) -> jax.Array:
-        return from_matrix(self.generator, approximate(as_matrix(self.generator, b)), len(b))
+    def _by(self, approximate: LinearMap, b: jax.Array) -> jax.Array:
+        return from_matrices(self.generator, approximate(as_matrices(self.generator, b)), len(b))
 
-    def solve(self, b: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Return the solution and the steps it took; `target` is the residual's norm."""
-        length = state_norm(self.generator, jax.lax.stop_gradient(b))
-        target = jax.lax.stop_gradient(target)
-        # What is small enough already counts as zero, though not its derivative. The right-hand
-        # sides of derivatives, whose size is another, are met to a relative tolerance.
-        small = length <= target
-        b = b - jax.lax.stop_gradient(jnp.where(small, b, 0.0))
-        relative = jnp.minimum(target / jnp.where(small, 1.0, length), _RELATIVE)
-        relative = jnp.where(small, _RELATIVE, relative)
+    def gmres(
+        self, b: jax.Array, relative: jax.Array, most_cycles: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Return the solution to a norm of the residual relative to b's, and the steps."""
+        metric = multiplicities(self.generator)
+        target = relative * state_norm(self.generator, b)
+        matvec, precondition = self._maps()
+        solution = gmres(
+            matvec, precondition, metric * b, target=target, cycle=_CYCLE, most_cycles=most_cycles
+        )
+        return solution.x / metric, solution.steps
+
+    def inverse(self, b: jax.Array) -> jax.Array:
+        """Return the solution for the right-hand side of a derivative, itself differentiable."""
         matvec, precondition = self._maps()
 
-        def solver(precondition: LinearMap) -> Callable[..., tuple[jax.Array, jax.Array]]:
-            def run(matvec: LinearMap, b: jax.Array) -> tuple[jax.Array, jax.Array]:
-                target = relative * jnp.linalg.norm(b)
+        def solver(precondition: LinearMap) -> Callable[..., jax.Array]:
+            def run(matvec: LinearMap, b: jax.Array) -> jax.Array:
+                target = _RELATIVE * jnp.linalg.norm(b)
                 limits = {"cycle": _CYCLE, "most_cycles": _CYCLES}
-                solution = gmres(matvec, precondition, b, target=target, **limits)
-                return solution.x, solution.steps
+                return gmres(matvec, precondition, b, target=target, **limits).x
 
             return run
 
@@ -180,21 +265,10 @@ class _System(eqx.Module):
             return jax.linear_transpose(precondition, y)(y)[0]
 
         metric = multiplicities(self.generator)
-        y, steps = jax.lax.custom_linear_solve(
-            matvec,
-            metric * b,
-            solver(precondition),
-            transpose_solve=solver(transposed),
-            has_aux=True,
+        y = jax.lax.custom_linear_solve(
+            matvec, metric * b, solver(precondition), transpose_solve=solver(transposed)
         )
-        return y / metric, steps
-
-    def solve_roughly(self, b: jax.Array) -> jax.Array:
-        """Return the solution to two digits, or what one short cycle gives; without derivatives."""
-        metric = multiplicities(self.generator)
-        target = 1e-2 * state_norm(self.generator, b)
-        solution = gmres(*self._maps(), metric * b, target=target, cycle=_SHORT, most_cycles=1)
-        return solution.x / metric
+        return y / metric
 
     def _maps(self) -> tuple[LinearMap, LinearMap]:
         """Return the system and its approximate inverse where the dot product is the matrices'."""
@@ -202,7 +276,7 @@ class _System(eqx.Module):
 
         def within(system: "_System", linear: LinearMap) -> LinearMap:
             def on_coordinates(y: jax.Array) -> jax.Array:
-                return _on_hermitian(system.generator, lambda x: linear(x / metric) * metric, y)
+                return _on_states(system, lambda x: linear(x / metric) * metric, y)
 
             return on_coordinates
 
@@ -210,13 +284,15 @@ class _System(eqx.Module):
         return within(self, self.apply), within(fixed, fixed.precondition)
 
 
-def _on_hermitian(generator: Generator, linear: LinearMap, stored: jax.Array) -> jax.Array:
-    """Apply a map to the Hermitian part of a stored matrix, and one to the rest.
+def _on_states(system: _System, linear: LinearMap, stored: jax.Array) -> jax.Array:
+    """Apply a map to the Hermitian part of a stored matrix on the levels that are there.
 
-    The diagonal blocks of a stored matrix have room for more than a Hermitian one. Cotangents use
-    it, and there the generator need not be regular.
+    A stored matrix has room for more, which stays as it is. Cotangents use it, and there the
+    generator is not regular.
     """
-    diagonal = generator.on_diagonal[:, None, None, None]
+    diagonal = system.generator.on_diagonal[:, None, None, None]
     signs = jnp.array([1.0, -1.0])[: len(stored), None, None, None, None]
     hermitian = jnp.where(diagonal, (stored + signs * stored.swapaxes(-1, -2)) / 2, stored)
-    return linear(hermitian) + stored - hermitian
+    there = system.live[:, :, None] & system.live[:, None]
+    state = jnp.where(there, hermitian, 0.0)
+    return jnp.where(there, linear(state), 0.0) + stored - state

@@ -33,9 +33,9 @@ def existence(model: StarBattery) -> jax.Array:
     own_rates = [jump.rate for jump in model.jumps]
     jumping = _present(*own_rates)
     has_own = jumping | bool(model.hamiltonian)
-    battery = _present(model.Gamma_down, model.Gamma_up)
+    battery = _present(*_relaxing(model))
     charger = _present(model.gamma_C, model.kappa)
-    damped = charger | battery | _present(model.Gamma_z) | jumping
+    damped = charger | battery | _present(model.Gamma_z, model.gamma_z) | jumping
     status = jnp.where(damped, Status.OK, Status.NO_DEPHASING)
     leaking = battery | _present(model.kappa) | has_own
     status = jnp.where((model.F == 0) & ~leaking, Status.NO_DRIVE, status)
@@ -58,6 +58,8 @@ def nullity(model: StarBattery) -> Array:
     module = array_module(model)
     if has_own_terms(model) or model.depends_on_time:
         return module.zeros((), int)
+    if model.has_local_noise:
+        return nullity_with_local_noise(model)
     leaking = _present(model.kappa, model.Gamma_down, model.Gamma_up)
     detuned = _present(model.Delta_B)
     dephased = _present(model.Gamma_z)
@@ -79,6 +81,33 @@ def nullity_on_resonance(model: StarBattery) -> Array:
     dimension = module.where(model.g == 0, without_coupling, dimension)
     undamped = module.where((model.F == 0) | (model.g == 0), 0, 2 * N + 2)
     return module.where(model.gamma_C == 0, undamped, dimension)
+
+
+def nullity_with_local_noise(model: StarBattery) -> Array:
+    """Return dim ker L on states that treat all qubits alike; 0 where it is not known.
+
+    Noise on single qubits joins the ladders. Without drive, what keeps the excitations of charger
+    and battery together mixes the states of each number of them, 0 ... N + 1; without coupling,
+    dephasing mixes those of each number of the battery alone.
+    """
+    module = array_module(model)
+    joined = _present(model.gamma_down, model.gamma_up, model.gamma_z)
+    battery = _present(*_relaxing(model))
+    leaking = battery | _present(model.kappa)
+    without_drive = module.where(leaking, 1, model.N + 2)
+    settles = (_present(model.gamma_C) & (model.F != 0)) | _present(model.kappa)
+    alone = _present(model.gamma_C) | (model.F != 0)
+    beside = module.where(settles, 1, module.where(alone, 2, 0))
+    without_coupling = beside * module.where(battery, 1, model.N + 1)
+    dimension = module.where(model.F == 0, without_drive, 1)
+    dimension = module.where(model.g == 0, without_coupling, dimension)
+    qubits_alone = (model.charger.levels == 2) | ((model.F != 0) & (model.g != 0))
+    return module.where(joined & qubits_alone, dimension, 0)
+
+
+def _relaxing(model: StarBattery) -> list[jax.Array | None]:
+    """Return the rates that move excitations into the battery and out of it."""
+    return [model.Gamma_down, model.Gamma_up, model.gamma_down, model.gamma_up]
 
 
 def _present(*rates: jax.Array | None) -> Array:

@@ -1,112 +1,165 @@
 r"""Approximate inverses of the generator, which make Krylov iterations for steady states short.
 
-Without its jump terms the generator is X -> G X + X G^dagger, and that is inverted exactly in the
-eigenbasis of G: with G = V diag(w) V^-1, the solution of s X - G X - X G^dagger = B is
+Two of them leave out what jumps bring in, or what leads away from a few numbers at a time:
 
-    X = V Y V^dagger,    Y_jk = (V^-1 B V^-dagger)_jk / (s - w_j - w_k*).
+- `Lyapunov`: without its jump terms the generator is X -> G X + X G^dagger, and that is inverted
+  exactly in the eigenbasis of G: with G = V diag(w) V^-1, the solution of
+  s X - G X - X G^dagger = B is X = V Y V^dagger, Y_jk = (V^-1 B V^-dagger)_jk / (s - w_j - w_k*).
+- `Pairs`, for a qubit on battery resonance: in the singular vectors of K, K v_i = s_i u_i, the
+  equation without noise falls into systems of four numbers, one for each pair (i, j): those of
+  |g, v_i>, |e, u_i> on the left and |g, v_j>, |e, u_j> on the right. Noise and further losses are
+  kept where they act within such a system.
 
-Where the charger alone is damped, what relaxes slowly are the populations of the eigenstates of H,
-by a classical rate equation of d = d_c L variables (the secular, or Pauli, master equation). Its
-steady state is a good start, and its inverse takes care of just those modes that the first leaves.
-
-All matrices here are those of one ladder in the gauge of `qbjax.generator.lindblad`, shape (d, d).
+What relaxes slowly is left to `qbjax.steady.populations`. All matrices here are those of the blocks
+of the basis in the gauge of `qbjax.generator.lindblad`, shape (blocks, d, d) with d = d_c L.
 """
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from qbjax.basis import ladder
+from qbjax.basis.operators import Operator
 from qbjax.common import linalg
 from qbjax.generator.lindblad import Generator
 
 
 class Lyapunov(eqx.Module):
-    """The inverse of X -> s X - G X - X G^dagger."""
+    """The inverse of X -> s X - G X - X G^dagger; arrays (blocks, d, d)."""
 
     vectors: jax.Array
     inverse: jax.Array
     denominators: jax.Array
 
-    def __call__(self, matrix: jax.Array) -> jax.Array:
+    def __call__(self, matrices: jax.Array) -> jax.Array:
         """Return the solution for one right-hand side: real where that is real."""
-        inside = _sandwich(self.inverse, matrix) / self.denominators
+        inside = _sandwich(self.inverse, matrices) / self.denominators
         solved = _sandwich(self.vectors, inside)
-        return solved.real if jnp.isrealobj(matrix) else solved
+        return solved.real if jnp.isrealobj(matrices) else solved
 
 
 def lyapunov(generator: Generator, live: jax.Array, shift: jax.Array) -> Lyapunov:
-    """Diagonalise G; `live` is the mask of the ladder levels that are no padding."""
-    drift = generator.basis.joined(generator.matrix(generator.drift))
+    """Diagonalise G; `live` is the mask (blocks, L) of the levels that are no padding."""
+    drift = generator.matrix(generator.drift)
     if generator.is_real:
         drift = drift.real
     # Padding gets eigenvalues of its own, so that it mixes with nothing.
-    drift = drift - jnp.diag(_sentinels(generator, drift, live))
-    eigenvalues, vectors = linalg.eig(drift)
-    denominators = shift - eigenvalues[:, None] - eigenvalues.conj()
-    return Lyapunov(vectors, linalg.inv(vectors), denominators)
+    drift = drift - _on_padding(drift, jnp.tile(live, generator.charger_levels))
+    eigenvalues, vectors = jax.vmap(linalg.eig)(drift)
+    denominators = shift - eigenvalues[:, :, None] - eigenvalues[:, None].conj()
+    return Lyapunov(vectors, jax.vmap(linalg.inv)(vectors), denominators)
 
 
-class Secular(eqx.Module):
-    """The rate equation of the populations of the eigenstates of H, solved.
+class Pairs(eqx.Module):
+    """The systems of the pairs (i, j), solved.
 
     Attributes
     ----------
     vectors
-        Eigenvectors of H as columns, shape (d, d).
-    inverse
-        Inverse of minus the rate matrix, made regular by the trace, shape (d, d).
-    populations
-        Its steady state, shape (d,).
+        The bases of the ladders for each charger level, as columns, shape (blocks, d_c, L, L).
+    inverses
+        Shape (blocks, L, L, d_c^2, d_c^2).
     """
 
     vectors: jax.Array
-    inverse: jax.Array
-    populations: jax.Array
+    inverses: jax.Array
 
-    def __call__(self, matrix: jax.Array) -> jax.Array:
-        """Return the diagonal state that the populations of the right-hand side lead to."""
-        right = _product(self.vectors.conj().T, matrix)
-        source = jnp.sum(right * self.vectors.T, axis=1).real
-        return self.state(self.inverse @ source, matrix)
+    def __call__(self, matrices: jax.Array) -> jax.Array:
+        """Return the solution for one right-hand side."""
+        blocks, d_c, levels, _ = self.vectors.shape
+        rho = matrices.reshape(blocks, d_c, levels, d_c, levels)
+        half = jnp.einsum("kcni,kcndm->kcidm", self.vectors, rho)
+        inside = jnp.einsum("kcidm,kdmj->kijcd", half, self.vectors)
+        inside = inside.reshape(blocks, levels, levels, d_c**2)
+        solved = jnp.einsum("kijab,kijb->kija", self.inverses, inside)
+        solved = solved.reshape(blocks, levels, levels, d_c, d_c)
+        half = jnp.einsum("kcni,kijcd->kcnjd", self.vectors, solved)
+        return jnp.einsum("kcnjd,kdmj->kcndm", half, self.vectors).reshape(matrices.shape)
 
-    def state(self, populations: jax.Array, like: jax.Array) -> jax.Array:
-        """Return the matrix with these populations of the eigenstates, real where `like` is."""
-        matrix = _product(self.vectors * populations, self.vectors.conj().T)
-        return matrix.real if jnp.isrealobj(like) else matrix
 
+def pairs(generator: Generator, vectors: jax.Array, shift: jax.Array) -> Pairs:
+    """Set up the systems of a qubit in the bases of `singular_vectors`."""
+    blocks, d_c, levels, _ = vectors.shape
 
-def secular(generator: Generator, live: jax.Array) -> Secular:
-    """Set up the rate equation, W_jk = sum_m r_m |<j|L_m|k>|^2 for j != k."""
-    drift = generator.basis.joined(generator.matrix(generator.drift))
-    hamiltonian = 0.5j * (drift - drift.conj().T)
-    sentinels = _sentinels(generator, hamiltonian, live)
-    _, vectors = linalg.eigh(hamiltonian + jnp.diag(sentinels))
-    padding = jnp.sum(jnp.abs(vectors) ** 2 * (sentinels > 0)[:, None], axis=0)
-    rates = jnp.zeros(drift.shape)
+    def within(operator: Operator) -> jax.Array:
+        """Return <c, i| A |d, i>, shape (blocks, L, d_c, d_c)."""
+        matrix = generator.matrix(operator)
+        matrix = matrix.real if generator.is_real else matrix
+        matrix = matrix.reshape(blocks, d_c, levels, d_c, levels)
+        moved = jnp.einsum("kcndm,kdmi->kcndi", matrix, vectors)
+        return jnp.einsum("kcni,kcndi->kicd", vectors, moved)
+
+    def systems(left: jax.Array, right: jax.Array) -> jax.Array:
+        product = jnp.einsum("kiab,kjcd->kijacbd", left, right.conj())
+        return product.reshape(blocks, levels, levels, d_c**2, d_c**2)
+
+    drift = within(generator.drift)
+    one = jnp.broadcast_to(jnp.eye(d_c), drift.shape)
+    kept = systems(drift, one) + systems(one, drift)
     for jump in generator.jumps:
-        matrix = generator.basis.joined(generator.matrix(jump.left))
-        inside = _sandwich(vectors.conj().T, matrix)
-        rates = rates + jump.rate * jnp.abs(inside) ** 2
-    loss = jnp.diag(jnp.sum(rates, axis=0) + padding)
-    trace = (1 - padding) / len(drift)
-    inverse = linalg.inv(loss - rates + trace[:, None] * (1 - padding))
-    return Secular(vectors, inverse, inverse @ trace)
+        if jump.shift == 0:
+            inside = within(jump.left)
+            kept = kept + jump.rate * systems(inside, inside)
+    return Pairs(vectors, _inverse(shift * jnp.eye(d_c**2) - kept))
 
 
-def _sentinels(generator: Generator, matrix: jax.Array, live: jax.Array) -> jax.Array:
-    """Return distinct numbers above the norm of a matrix for the padded levels, zero elsewhere."""
-    bound = jnp.max(jnp.sum(jnp.abs(matrix), axis=1))
-    padded = jnp.tile(~live, generator.charger_levels)
-    return jnp.where(padded, bound * (1.5 + jnp.arange(len(matrix)) / len(matrix)), 0.0)
+def singular_vectors(generator: Generator, live: jax.Array, N: jax.Array) -> jax.Array:
+    """Return v and u of a qubit as columns, (blocks, 2, L, L), from the eigenvectors of K P."""
+    levels = generator.levels
+    drift = generator.matrix(generator.drift).reshape(-1, 2, levels, 2, levels)
+    K = ladder.reverse(drift[:, 1, :, 0].real, N, axis=-1)
+    # Own terms may leave it without its symmetry.
+    symmetric = (K + K.swapaxes(-1, -2)) / 2
+    u = linalg.eigh(symmetric + _on_padding(symmetric, live))[1]
+    return jnp.stack([ladder.reverse(u, N, axis=-2), u], axis=1)
+
+
+def eigenvectors(generator: Generator, live: jax.Array) -> jax.Array:
+    """Return the eigenvectors of H as columns, shape (blocks, 1, d, d)."""
+    drift = generator.matrix(generator.drift)
+    hamiltonian = 0.5j * (drift - _adjoint(drift))
+    padding = _on_padding(hamiltonian, jnp.tile(live, generator.charger_levels))
+    return linalg.eigh(hamiltonian + padding)[1][:, None]
+
+
+def _on_padding(matrices: jax.Array, live: jax.Array) -> jax.Array:
+    """Return diagonal matrices of distinct numbers above the norms, zero on what is live."""
+    size = matrices.shape[-1]
+    bound = jnp.max(jnp.sum(jnp.abs(matrices), axis=-1), axis=-1)
+    numbers = bound[:, None] * (1.5 + jnp.arange(size) / size)
+    return jnp.where(live, 0.0, numbers)[..., None] * jnp.eye(size)
+
+
+def _inverse(matrices: jax.Array) -> jax.Array:
+    """Return the inverses of many small matrices, all at once, by elimination without pivots.
+
+    Their Hermitian parts are positive, so that no pivot is small.
+    """
+    size = matrices.shape[-1]
+    one = jnp.broadcast_to(jnp.eye(size), matrices.shape)
+    both = jnp.concatenate([matrices, one], axis=-1)
+
+    def eliminate(p: jax.Array, both: jax.Array) -> jax.Array:
+        row = both[..., p, :] / both[..., p, p][..., None]
+        others = both - both[..., :, p][..., None] * row[..., None, :]
+        return others.at[..., p, :].set(row)
+
+    return jax.lax.fori_loop(0, size, eliminate, both)[..., size:]
+
+
+def _adjoint(matrices: jax.Array) -> jax.Array:
+    return matrices.conj().swapaxes(-1, -2)
 
 
 def _sandwich(a: jax.Array, x: jax.Array) -> jax.Array:
     """Return a x a^dagger."""
-    return _product(_product(a, x), a.conj().T)
+    return product(product(a, x), _adjoint(a))
 
 
-def _product(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Return a b of a complex a, by products of real matrices, which are faster on the CPU."""
+def product(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Return a b of complex matrices, by products of real ones, which are faster on the CPU."""
+    if jnp.isrealobj(a):
+        return a @ b
     if jnp.isrealobj(b):
         return jax.lax.complex(a.real @ b, a.imag @ b)
     # Three products do for the four of the definition.

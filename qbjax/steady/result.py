@@ -6,9 +6,10 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from qbjax.basis import ladder
+from qbjax.basis.states import LadderState, battery_state
 from qbjax.common.printing import Line, Printed, status_text
 from qbjax.model.star_battery import StarBattery
-from qbjax.states.ergotropy import passive_excitations
+from qbjax.states.ergotropy import passive_excitations, populations_of
 
 # What to do where the state cannot be trusted.
 ADVICE = (
@@ -28,8 +29,10 @@ class SteadyState(Printed):
     rho
         Charger (x) battery state, shape (d_c, L, d_c, L). The exact one is real for every start.
     battery, populations
-        Reduced battery state (L, L) in the Dicke ladder, and its diagonal (L,). `rho` and `battery`
-        are None without a state.
+        Reduced battery state (L, L) in the Dicke ladder, and its diagonal (L,). With noise on
+        single qubits `battery` is a `LadderState`, `rho` has the ladders in front,
+        (K, d_c, L, d_c, L), and the populations are those of the excitations in all ladders. `rho`
+        and `battery` are None without a state.
     energy, ergotropy, ratio
         Eqs. (4) and (5) over the full 2^N space, in the unit of omega_B, and ergotropy/energy.
     residual
@@ -121,7 +124,8 @@ class Solution(eqx.Module):
     Attributes
     ----------
     rho, battery
-        The state (d_c, L, d_c, L), and that of the battery, (L, L); None without.
+        The state (d_c, L, d_c, L), and that of the battery, (L, L), or blocks of these; None
+        without.
     populations
         Of the ladder, (L,), where they come without a state; None: the diagonal of `battery`.
     largest, smallest
@@ -150,16 +154,21 @@ class Solution(eqx.Module):
 
 def completed(model: StarBattery, solution: Solution, method: str, why: str) -> SteadyState:
     """Return the solution of one model with its figures of merit."""
-    populations = solution.populations
+    battery, populations = solution.battery, solution.populations
+    if battery is not None:
+        battery = battery_state(model.basis, battery, model.N)
     if populations is None:
-        populations = jnp.diagonal(solution.battery).real
+        populations = populations_of(battery)
     excitations = ladder.level_numbers(model.levels) @ populations
     energy = model.omega_B * excitations
-    passive = passive_excitations(jnp.sum(populations), solution.largest)
+    if isinstance(battery, LadderState):
+        passive = battery.passive_excitations("full")
+    else:
+        passive = passive_excitations(jnp.sum(populations), solution.largest)
     ergotropy = energy - model.omega_B * passive
     return SteadyState(
         rho=solution.rho,
-        battery=solution.battery,
+        battery=battery,
         populations=populations,
         energy=energy,
         ergotropy=ergotropy,

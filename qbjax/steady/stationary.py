@@ -63,10 +63,10 @@ def probe_state(generator: Generator, start: jax.Array, live: jax.Array) -> jax.
 
 def lopsided(generator: Generator, live: jax.Array, like: jax.Array) -> jax.Array:
     """Return a stored state, shaped as another one, that no symmetry is likely to know."""
-    weights = jnp.where(live, 1.0 + jnp.arange(live.size), 0.0)
+    weights = jnp.where(live, 1.0 + jnp.arange(live.size).reshape(live.shape), 0.0)
     weights = weights / (jnp.sum(weights) * generator.charger_levels)
     diagonal = generator.on_diagonal[:, None, None, None]
-    state = jnp.where(diagonal, jnp.diag(weights), 0.0)
+    state = jnp.where(diagonal, weights[..., None] * jnp.eye(live.shape[-1]), 0.0)
     return jnp.zeros_like(like).at[0].set(state)
 
 
@@ -97,14 +97,15 @@ def trace(generator: Generator, stored: jax.Array) -> jax.Array:
     return jnp.sum(stored_states.charger_populations(generator, stored))
 
 
-def as_matrix(generator: Generator, stored: jax.Array) -> jax.Array:
-    """Return the matrix (d, d) of one ladder in the gauge: real for a stored state of one part."""
+def as_matrices(generator: Generator, stored: jax.Array) -> jax.Array:
+    """Return the matrices (blocks, d, d) in the gauge: real for a stored state of one part."""
     d = generator.charger_levels * generator.levels
-    return generator.basis.joined(stored_states.in_gauge(generator, stored)).reshape(d, d)
+    return stored_states.in_gauge(generator, stored).reshape(-1, d, d)
 
 
-def from_matrix(generator: Generator, matrix: jax.Array, parts: int) -> jax.Array:
-    """Return the matrix (d, d) of one ladder in the gauge as a stored state."""
+def from_matrices(generator: Generator, matrices: jax.Array, parts: int) -> jax.Array:
+    """Return matrices (blocks, d, d) in the gauge as a stored state."""
     d_c, levels = generator.charger_levels, generator.levels
-    blocks = generator.basis.split(matrix.reshape(d_c, levels, d_c, levels))
-    return stored_states.from_gauge(generator, blocks, parts)
+    return stored_states.from_gauge(
+        generator, matrices.reshape(-1, d_c, levels, d_c, levels), parts
+    )

@@ -5,12 +5,15 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import PyTree
 
+from qbjax.basis.states import LadderState
 from qbjax.common.checks import (
     ArgumentError,
     array_module,
     as_number,
+    is_concrete,
     raise_unless_ok,
     refusal,
     refuse,
@@ -26,7 +29,10 @@ from qbjax.generator import stored_states
 from qbjax.generator.lindblad import generator
 from qbjax.model.batching import map_batch, require_room
 from qbjax.model.method import choose as choose_from
+from qbjax.model.parameters import LOCAL
+from qbjax.model.pulses import is_pulse
 from qbjax.model.star_battery import StarBattery, out_of_range, over_batch, require_model
+from qbjax.model.terms import LocalJump
 from qbjax.steady import nullspace
 from qbjax.steady.direct import Direct
 from qbjax.steady.exact import Exact
@@ -121,6 +127,10 @@ def steady_state(
     if time is not None:
         require(method == "auto", "method", '"auto" where a time is stated', method)
         result = _plateau(model, time, rho0, tolerance)
+    elif rho0 is None and _is_silent(model):
+        quiet = _without_local_noise(model)
+        settled = _settled(quiet, rho0, method, tolerance, refused, state)
+        result = _on_all_ladders(settled, model)
     else:
         result = _settled(model, rho0, method, tolerance, refused, state)
     if not state:
@@ -130,6 +140,41 @@ def steady_state(
     if throw:
         raise_unless_ok(result.status, ADVICE)
     return result
+
+
+def _is_silent(model: StarBattery) -> bool:
+    """Tell whether all noise on single qubits can be seen to be zero: they stay on one ladder."""
+    rates = [getattr(model, name) for name in LOCAL]
+    rates += [jump.rate for jump in model.jumps if isinstance(jump, LocalJump)]
+    there = [rate for rate in rates if rate is not None]
+    known = model.has_local_noise and not any(is_pulse(rate) for rate in there)
+    return known and is_concrete(there) and not any(np.any(rate) for rate in there)
+
+
+def _without_local_noise(model: StarBattery) -> StarBattery:
+    """Return the model of one ladder."""
+    jumps = tuple(jump for jump in model.jumps if not isinstance(jump, LocalJump))
+    none = [None] * len(LOCAL)
+    return eqx.tree_at(
+        lambda m: ([getattr(m, name) for name in LOCAL], m.jumps),
+        model,
+        (none, jumps),
+        is_leaf=lambda leaf: leaf is None or leaf is model.jumps,
+    )
+
+
+def _on_all_ladders(settled: SteadyState, model: StarBattery) -> SteadyState:
+    """Return a steady state of one ladder as that of a model whose noise is silent."""
+    if settled.battery is None:
+        return eqx.tree_at(lambda x: x.model, settled, model)
+
+    spread = model.basis.split
+    for _ in model.batch_shape:
+        spread = jax.vmap(spread)
+
+    battery = LadderState(spread(settled.battery), model.N)
+    parts = spread(settled.rho), battery, model
+    return eqx.tree_at(lambda x: (x.rho, x.battery, x.model), settled, parts)
 
 
 def choose(model: StarBattery, name: str) -> tuple[Method, str]:

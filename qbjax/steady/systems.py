@@ -18,7 +18,7 @@ from qbjax.generator import stored_states
 from qbjax.generator.lindblad import Generator
 from qbjax.generator.residual import Refined
 from qbjax.steady.elimination import Tridiagonal, factor, from_blocks, to_blocks, tridiagonal
-from qbjax.steady.stationary import as_matrix, from_matrix
+from qbjax.steady.stationary import as_matrices, from_matrices
 
 
 class System(eqx.Module):
@@ -50,7 +50,7 @@ class System(eqx.Module):
         """Return the Hermitian part of a matrix."""
 
     @abstractmethod
-    def refined(self, exact: Refined, vector: jax.Array) -> jax.Array:
+    def refined(self, exact: Refined | Generator, vector: jax.Array) -> jax.Array:
         """Return L rho of a Hermitian matrix without its rounding."""
 
     @abstractmethod
@@ -95,11 +95,12 @@ class Blocks(System):
 
     def vector(self, stored: jax.Array) -> jax.Array:
         """Return a stored state as a vector."""
-        return to_blocks(self.generator, as_matrix(self.generator, stored))
+        return to_blocks(self.generator, as_matrices(self.generator, stored)[0])
 
     def stored(self, vector: jax.Array) -> jax.Array:
         """Return a vector as a stored state."""
-        return from_matrix(self.generator, from_blocks(self.generator, vector), self.parts)
+        matrix = from_blocks(self.generator, vector)
+        return from_matrices(self.generator, matrix[None], self.parts)
 
     def trace(self, vector: jax.Array) -> jax.Array:
         """Return the trace."""
@@ -110,8 +111,9 @@ class Blocks(System):
         rho = from_blocks(self.generator, vector)
         return to_blocks(self.generator, (rho + rho.conj().T) / 2)
 
-    def refined(self, exact: Refined, vector: jax.Array) -> jax.Array:
+    def refined(self, exact: Refined | Generator, vector: jax.Array) -> jax.Array:
         """Return L rho of a Hermitian matrix without its rounding."""
+        assert isinstance(exact, Refined)
         rho = from_blocks(self.generator, vector)
         shape = 2 * (self.generator.charger_levels, self.generator.levels)
         return to_blocks(self.generator, exact(rho.reshape(shape)).reshape(rho.shape))
@@ -176,12 +178,14 @@ class Packed(System):
         """Return the Hermitian part of a matrix."""
         return vector
 
-    def refined(self, exact: Refined, vector: jax.Array) -> jax.Array:
-        """Return L rho of a Hermitian matrix without its rounding."""
-        rho = as_matrix(self.generator, self.stored(vector))
+    def refined(self, exact: Refined | Generator, vector: jax.Array) -> jax.Array:
+        """Return L rho of a Hermitian matrix without its rounding, or just so by a generator."""
+        if isinstance(exact, Generator):
+            return self @ vector
+        rho = as_matrices(self.generator, self.stored(vector))[0]
         shape = 2 * (self.generator.charger_levels, self.generator.levels)
         change = exact(rho.reshape(shape)).reshape(rho.shape)
-        return self.vector(from_matrix(self.generator, change, self.parts))
+        return self.vector(from_matrices(self.generator, change[None], self.parts))
 
     def __matmul__(self, vector: jax.Array) -> jax.Array:
         """Return L rho."""
@@ -204,13 +208,16 @@ def _places(generator: Generator, parts: int) -> tuple[np.ndarray, np.ndarray]:
     Of a diagonal block these are the upper triangle, without the diagonal in the imaginary part.
     """
     levels = generator.levels
-    used = np.ones(stored_states.shape(generator, parts), bool)
+    support = generator.basis.support
+    used = np.broadcast_to(
+        support[:, :, None] & support[:, None], stored_states.shape(generator, parts)
+    ).copy()
     counts = np.full(used.shape, 2.0)
     diagonal = generator.on_diagonal
-    used[0, diagonal] = np.triu(np.ones((levels, levels), bool))
+    used[0, diagonal] &= np.triu(np.ones((levels, levels), bool))
     counts[0, diagonal] = 2.0 - np.eye(levels)
     if parts == 2:
-        used[1, diagonal] = np.triu(np.ones((levels, levels), bool), 1)
+        used[1, diagonal] &= np.triu(np.ones((levels, levels), bool), 1)
     places = np.flatnonzero(used)
     return places, np.sqrt(counts.ravel()[places])
 

@@ -25,7 +25,7 @@ class TripletAndSinglet(Basis):
         return jnp.array([[True, True, True], [False, True, False]])
 
     def bands(self, make, N):
-        triplet, singlet = make(N, 3), make(N - 2, 3)
+        triplet, singlet = make(N, 3, 0), make(N - 2, 3, 1)
         return {k: jnp.stack([triplet[k], jnp.roll(singlet[k], 1)]) for k in triplet}
 
     def split(self, state):
