@@ -144,22 +144,20 @@ def steady_state(
 
 def _is_silent(model: StarBattery) -> bool:
     """Tell whether all noise on single qubits can be seen to be zero: they stay on one ladder."""
-    rates = [getattr(model, name) for name in LOCAL]
-    rates += [jump.rate for jump in model.jumps if isinstance(jump, LocalJump)]
-    there = [rate for rate in rates if rate is not None]
-    known = model.has_local_noise and not any(is_pulse(rate) for rate in there)
-    return known and is_concrete(there) and not any(np.any(rate) for rate in there)
+    rates = [rate for name in LOCAL if (rate := getattr(model, name)) is not None]
+    others = any(isinstance(jump, LocalJump) for jump in model.jumps)
+    if not rates or others or any(is_pulse(rate) for rate in rates) or not is_concrete(rates):
+        return False
+    return not any(np.any(rate) for rate in rates)
 
 
 def _without_local_noise(model: StarBattery) -> StarBattery:
     """Return the model of one ladder."""
-    jumps = tuple(jump for jump in model.jumps if not isinstance(jump, LocalJump))
-    none = [None] * len(LOCAL)
     return eqx.tree_at(
-        lambda m: ([getattr(m, name) for name in LOCAL], m.jumps),
+        lambda m: [getattr(m, name) for name in LOCAL],
         model,
-        (none, jumps),
-        is_leaf=lambda leaf: leaf is None or leaf is model.jumps,
+        [None] * len(LOCAL),
+        is_leaf=lambda leaf: leaf is None,
     )
 
 
