@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 import qbjax as qb
 from qbjax import plotting
@@ -38,7 +39,7 @@ def _steady(sizes: tuple[int, ...]) -> list[tuple]:
     rows = []
     for F in (2.0, INTERMEDIATE):
         N, rates = np.meshgrid(sizes, _DECAY, indexing="ij")
-        given = {"F": F, "gamma_C": _GAMMA_C, "N_max": max(sizes)}
+        given: dict[str, PyTree] = {"F": F, "gamma_C": _GAMMA_C, "N_max": max(sizes)}
         state = qb.steady_state(qb.StarBattery(N=N, gamma_down=rates, **given), state=False)
         quiet = qb.steady_state(qb.StarBattery(N=np.array(sizes), **given), state=False)
         columns = (N, rates, state.energy, state.ergotropy)
@@ -52,7 +53,7 @@ def _charged(sizes: tuple[int, ...], kind: str) -> list[tuple]:
     rows = []
     for N in sizes:
         root = np.sqrt(N)
-        rates = {kind: jnp.array(_NOISE)}
+        rates: dict[str, PyTree] = {kind: jnp.array(_NOISE)}
         model = qb.StarBattery(N=N, F=STRONG, gamma_C=_DEPHASING / root, **rates)
         curve = qb.evolve(model, [_UNTIL * root])
         columns = _NOISE, np.ravel(curve.energy), np.ravel(curve.ergotropy)
