@@ -62,6 +62,16 @@ class Operator(eqx.Module):
             parts.append(((s, k, phase + sign * s), weights))
         return collect(parts)
 
+    def on(self, columns: jax.Array) -> jax.Array:
+        """Return the operator times vectors, the columns of an array (blocks, d_c, levels, m)."""
+        image = jnp.zeros_like(columns)
+        for (s, k, phase), weights in self.entries.items():
+            edges = [(0, 0, 0), (s, -s, 0), (k, -k, 0), (0, 0, 0)]
+            moved = jax.lax.pad(columns, jnp.zeros((), columns.dtype), edges)
+            term = weights.swapaxes(0, 1)[..., None] * moved
+            image = image + (1j * term if phase else term)
+        return image
+
     def dense(self, charger_levels: int, basis: Basis) -> jax.Array:
         """Return the complex matrix of each block, shape (blocks, d, d) with d = d_c levels."""
         levels = basis.levels

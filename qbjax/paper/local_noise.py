@@ -38,14 +38,13 @@ def data(quick: bool) -> Columns:
 def _steady(sizes: tuple[int, ...]) -> list[tuple]:
     rows = []
     for F in (2.0, INTERMEDIATE):
-        N, rates = np.meshgrid(sizes, _DECAY, indexing="ij")
+        N, rates = map(np.ravel, np.meshgrid(sizes, _DECAY, indexing="ij"))
         given: dict[str, PyTree] = {"F": F, "gamma_C": _GAMMA_C, "N_max": max(sizes)}
         state = qb.steady_state(qb.StarBattery(N=N, gamma_down=rates, **given), state=False)
         quiet = qb.steady_state(qb.StarBattery(N=np.array(sizes), **given), state=False)
-        columns = (N, rates, state.energy, state.ergotropy)
-        rows += [("steady", F, *row) for row in zip(*map(np.ravel, columns), strict=True)]
-        columns = (sizes, np.zeros(len(sizes)), quiet.energy, quiet.ergotropy)
-        rows += [("steady", F, *row) for row in zip(*map(np.ravel, columns), strict=True)]
+        noisy = zip(N, rates, state.energy, state.ergotropy, strict=True)
+        silent = zip(sizes, np.zeros(len(sizes)), quiet.energy, quiet.ergotropy, strict=True)
+        rows += [("steady", F, *row) for row in (*noisy, *silent)]
     return rows
 
 

@@ -10,6 +10,7 @@ from qbjax.generator.lindblad import Generator, structure
 from qbjax.generator.residual import Refined, refined
 from qbjax.model.star_battery import StarBattery
 from qbjax.steady import nullspace
+from qbjax.steady.coordinates import Coordinates
 from qbjax.steady.general import General, Outcome
 from qbjax.steady.stationary import (
     Stationary,
@@ -19,7 +20,7 @@ from qbjax.steady.stationary import (
     relaxation_time,
     state_norm,
 )
-from qbjax.steady.systems import Blocks, Packed, System, packed_size
+from qbjax.steady.systems import Blocks, Packed, System
 
 
 class PseudoTime(NamedTuple):
@@ -80,7 +81,7 @@ class Direct(General):
         """Say how it solves."""
         known = structure(model)
         if _fits_one_matrix(known):
-            size = packed_size(known, 1 if known.is_real else 2)
+            size = Coordinates(known, 1 if known.is_real else 2).size
             return f"one matrix of {size} numbers, eliminated"
         return f"blocks of {self.block(model)} numbers, eliminated one by one"
 
@@ -102,7 +103,7 @@ class Direct(General):
 
 def _fits_one_matrix(generator: Generator) -> bool:
     """Tell whether one matrix is quickest."""
-    return packed_size(generator, 1 if generator.is_real else 2) <= _LARGEST_PACKED
+    return Coordinates(generator, 1 if generator.is_real else 2).size <= _LARGEST_PACKED
 
 
 def direct(
@@ -128,7 +129,7 @@ def direct(
         is one if two starts lead to it. None: one, known when the program is made.
     """
     parts = len(start)
-    packed = packed_size(generator, parts) <= _LARGEST_PACKED
+    packed = Coordinates(generator, parts).size <= _LARGEST_PACKED
     system = (Packed if packed else Blocks)(generator, parts)
     norm = jax.lax.stop_gradient(norm_bound(generator))
     inverse, solve = system.inverse(ONE_STATE.shift * norm)

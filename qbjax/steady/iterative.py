@@ -8,11 +8,13 @@ import jax
 import jax.numpy as jnp
 
 from qbjax.common.gmres import LinearMap, gmres
+from qbjax.generator import stored_states
 from qbjax.generator.lindblad import Generator
 from qbjax.model.chargers import qubit
 from qbjax.model.parameters import COLLECTIVE
 from qbjax.model.star_battery import StarBattery
 from qbjax.steady import nullspace
+from qbjax.steady.coordinates import Coordinates
 from qbjax.steady.general import General, Outcome
 from qbjax.steady.populations import Populations, populations
 from qbjax.steady.preconditioners import (
@@ -28,7 +30,6 @@ from qbjax.steady.stationary import (
     as_matrices,
     from_matrices,
     lopsided,
-    multiplicities,
     norm_bound,
     probe_state,
     relaxation_time,
@@ -241,17 +242,19 @@ class _System(eqx.Module):
         self, b: jax.Array, relative: jax.Array, most_cycles: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         """Return the solution to a norm of the residual relative to b's, and the steps."""
-        metric = multiplicities(self.generator)
-        target = relative * state_norm(self.generator, b)
-        matvec, precondition = self._maps()
+        matvec, precondition = self._maps(len(b))
+        coordinates = Coordinates(self.generator, len(b))
+        right = coordinates.vector(b)
+        target = relative * jnp.linalg.norm(right)
         solution = gmres(
-            matvec, precondition, metric * b, target=target, cycle=_CYCLE, most_cycles=most_cycles
+            matvec, precondition, right, target=target, cycle=_CYCLE, most_cycles=most_cycles
         )
-        return solution.x / metric, solution.steps
+        return coordinates.stored(solution.x), solution.steps
 
     def inverse(self, b: jax.Array) -> jax.Array:
         """Return the solution for the right-hand side of a derivative, itself differentiable."""
-        matvec, precondition = self._maps()
+        matvec, precondition = self._maps(len(b))
+        coordinates = Coordinates(self.generator, len(b))
 
         def solver(precondition: LinearMap) -> Callable[..., jax.Array]:
             def run(matvec: LinearMap, b: jax.Array) -> jax.Array:
@@ -264,35 +267,31 @@ class _System(eqx.Module):
         def transposed(y: jax.Array) -> jax.Array:
             return jax.linear_transpose(precondition, y)(y)[0]
 
-        metric = multiplicities(self.generator)
-        y = jax.lax.custom_linear_solve(
-            matvec, metric * b, solver(precondition), transpose_solve=solver(transposed)
+        x = jax.lax.custom_linear_solve(
+            matvec,
+            coordinates.vector(b),
+            solver(precondition),
+            transpose_solve=solver(transposed),
         )
-        return y / metric
+        return coordinates.stored(x)
 
-    def _maps(self) -> tuple[LinearMap, LinearMap]:
-        """Return the system and its approximate inverse where the dot product is the matrices'."""
-        metric = multiplicities(self.generator)
+    def _maps(self, parts: int) -> tuple[LinearMap, LinearMap]:
+        """Return the system and its approximate inverse on vectors.
 
-        def within(system: "_System", linear: LinearMap) -> LinearMap:
-            def on_coordinates(y: jax.Array) -> jax.Array:
-                return _on_states(system, lambda x: linear(x / metric) * metric, y)
+        Where a padded battery has no level, both leave a vector as it is: cotangents have numbers
+        there, and the generator is not regular.
+        """
+        coordinates = Coordinates(self.generator, parts)
+        square = self.live[:, :, None] & self.live[:, None]
+        everywhere = jnp.broadcast_to(square, stored_states.shape(self.generator, parts))
+        there = coordinates.vector(jnp.where(everywhere, 1.0, 0.0)) > 0
 
-            return on_coordinates
+        def on_vectors(linear: LinearMap) -> LinearMap:
+            def apply(y: jax.Array) -> jax.Array:
+                image = coordinates.vector(linear(coordinates.stored(jnp.where(there, y, 0.0))))
+                return jnp.where(there, image, y)
+
+            return apply
 
         fixed = jax.lax.stop_gradient(self)
-        return within(self, self.apply), within(fixed, fixed.precondition)
-
-
-def _on_states(system: _System, linear: LinearMap, stored: jax.Array) -> jax.Array:
-    """Apply a map to the Hermitian part of a stored matrix on the levels that are there.
-
-    A stored matrix has room for more, which stays as it is. Cotangents use it, and there the
-    generator is not regular.
-    """
-    diagonal = system.generator.on_diagonal[:, None, None, None]
-    signs = jnp.array([1.0, -1.0])[: len(stored), None, None, None, None]
-    hermitian = jnp.where(diagonal, (stored + signs * stored.swapaxes(-1, -2)) / 2, stored)
-    there = system.live[:, :, None] & system.live[:, None]
-    state = jnp.where(there, hermitian, 0.0)
-    return jnp.where(there, linear(state), 0.0) + stored - state
+        return on_vectors(self.apply), on_vectors(fixed.precondition)

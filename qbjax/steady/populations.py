@@ -16,7 +16,7 @@ from qbjax.basis.operators import Operator
 from qbjax.common import linalg
 from qbjax.generator.bounds import spectral_box
 from qbjax.generator.lindblad import Generator
-from qbjax.steady.preconditioners import product
+from qbjax.steady.preconditioners import matrix_elements, product
 
 # The shift of the rate equation over the norm of L, which keeps it regular, and the steps of
 # inverse iteration to its rest state.
@@ -72,11 +72,7 @@ def populations(generator: Generator, vectors: jax.Array, live: jax.Array) -> Po
 
     def elements(operator: Operator, step: int) -> jax.Array:
         """Return the mean of |<a j|A|b k>|^2 over b, summed over a, shape (blocks, n, n)."""
-        matrix = generator.matrix(operator)
-        matrix = (matrix.real if jnp.isrealobj(vectors) else matrix).reshape(blocks, c, n, c, n)
-        source = jnp.roll(vectors, step, axis=0)
-        moved = jnp.einsum("kanbm,kbmj->kanbj", matrix, source)
-        inside = jnp.einsum("kani,kanbj->kaibj", vectors.conj(), moved)
+        inside = matrix_elements(operator, vectors, jnp.roll(vectors, step, axis=0))
         return jnp.sum(jnp.abs(inside) ** 2, axis=(1, 3)) / c
 
     rates = {step: jnp.zeros((blocks, n, n)) for step in (-1, 0, 1)}

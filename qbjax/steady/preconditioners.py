@@ -83,11 +83,8 @@ def pairs(generator: Generator, vectors: jax.Array, shift: jax.Array) -> Pairs:
 
     def within(operator: Operator) -> jax.Array:
         """Return <c, i| A |d, i>, shape (blocks, L, d_c, d_c)."""
-        matrix = generator.matrix(operator)
-        matrix = matrix.real if generator.is_real else matrix
-        matrix = matrix.reshape(blocks, d_c, levels, d_c, levels)
-        moved = jnp.einsum("kcndm,kdmi->kcndi", matrix, vectors)
-        return jnp.einsum("kcni,kcndi->kicd", vectors, moved)
+        elements = matrix_elements(operator, vectors, vectors)
+        return jnp.diagonal(elements, axis1=2, axis2=4).transpose(0, 3, 1, 2)
 
     def systems(left: jax.Array, right: jax.Array) -> jax.Array:
         product = jnp.einsum("kiab,kjcd->kijacbd", left, right.conj())
@@ -101,6 +98,31 @@ def pairs(generator: Generator, vectors: jax.Array, shift: jax.Array) -> Pairs:
             inside = within(jump.left)
             kept = kept + jump.rate * systems(inside, inside)
     return Pairs(vectors, _inverse(shift * jnp.eye(d_c**2) - kept))
+
+
+def matrix_elements(operator: Operator, left: jax.Array, right: jax.Array) -> jax.Array:
+    """Return <a, i| A |b, j> of an operator, shape (blocks, c, n, c, n), between two bases.
+
+    A basis is an array (blocks, c, n, n) with c n = d. With c = d_c the vector (a, i) is one of the
+    charger's level a; with c = 1 it is one of both.
+    """
+    blocks, c, n, _ = left.shape
+    levels, d_c = _shape_of(operator)
+    one = jnp.eye(c)[:, None, :, None]
+    columns = (one * right[:, :, :, None]).reshape(blocks, d_c, levels, c * n)
+    moved = operator.on(columns.astype(complex) if _has_phase(operator) else columns)
+    moved = moved.reshape(blocks, c, n, c * n)
+    inside = jnp.einsum("kcni,kcnm->kcim", left.conj(), moved)
+    return inside.reshape(blocks, c, n, c, n)
+
+
+def _shape_of(operator: Operator) -> tuple[int, int]:
+    weights = next(iter(operator.entries.values()))
+    return weights.shape[-1], weights.shape[0]
+
+
+def _has_phase(operator: Operator) -> bool:
+    return any(phase for *_, phase in operator.entries)
 
 
 def singular_vectors(generator: Generator, live: jax.Array, N: jax.Array) -> jax.Array:

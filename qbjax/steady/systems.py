@@ -9,14 +9,13 @@ from abc import abstractmethod
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.scipy.linalg import solve_triangular
 
 from qbjax.common.gmres import LinearMap
 from qbjax.common.linalg import in_turn
-from qbjax.generator import stored_states
 from qbjax.generator.lindblad import Generator
 from qbjax.generator.residual import Refined
+from qbjax.steady.coordinates import Coordinates
 from qbjax.steady.elimination import Tridiagonal, factor, from_blocks, to_blocks, tridiagonal
 from qbjax.steady.stationary import as_matrices, from_matrices
 
@@ -143,36 +142,25 @@ class Packed(System):
     def __init__(self, generator: Generator, parts: int):
         """Apply the generator to every unit vector."""
         self.generator, self.parts = generator, parts
-        units = jnp.eye(packed_size(generator, parts))
+        units = jnp.eye(self._coordinates.size)
         columns = jax.vmap(lambda unit: self.vector(generator(self.stored(unit))))(units)
         self.matrix = columns.T
 
     @property
-    def _shape(self) -> tuple[int, ...]:
-        return stored_states.shape(self.generator, self.parts)
+    def _coordinates(self) -> Coordinates:
+        return Coordinates(self.generator, self.parts)
 
     def vector(self, stored: jax.Array) -> jax.Array:
         """Return a stored state as a vector."""
-        places, weights = _places(self.generator, self.parts)
-        return stored.ravel()[places] * weights
+        return self._coordinates.vector(stored)
 
     def stored(self, vector: jax.Array) -> jax.Array:
         """Return a vector as a stored state."""
-        places, weights = _places(self.generator, self.parts)
-        flat = jnp.zeros(int(np.prod(self._shape))).at[places].set(vector / weights)
-        upper = flat.reshape(self._shape)
-        signs = np.array([1.0, -1.0])[: self.parts, None, None, None, None]
-        below = np.tri(self.generator.levels, k=-1, dtype=bool)
-        mirrored = jnp.where(below, signs * upper.swapaxes(-1, -2), upper)
-        return jnp.where(self.generator.on_diagonal[:, None, None, None], mirrored, upper)
+        return self._coordinates.stored(vector)
 
     def trace(self, vector: jax.Array) -> jax.Array:
         """Return the trace."""
-        ones = np.zeros(self._shape)
-        diagonal = self.generator.on_diagonal[:, None, None, None]
-        ones[0] = diagonal * np.eye(self.generator.levels)
-        places, weights = _places(self.generator, self.parts)
-        return jnp.dot(ones.ravel()[places] / weights, vector)
+        return self._coordinates.trace(vector)
 
     def hermitian(self, vector: jax.Array) -> jax.Array:
         """Return the Hermitian part of a matrix."""
@@ -195,31 +183,6 @@ class Packed(System):
         """Return the solution of (s - L) x = b, and of the transposed system."""
         factors = _factors(shift * jnp.eye(len(self.matrix)) - self.matrix)
         return lambda b: _solve(*factors, b), lambda b: _solve_transposed(*factors, b)
-
-
-def packed_size(generator: Generator, parts: int) -> int:
-    """Return how many independent real numbers a Hermitian matrix has."""
-    return len(_places(generator, parts)[0])
-
-
-def _places(generator: Generator, parts: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return where in a stored state its independent numbers are, and sqrt(how often each counts).
-
-    Of a diagonal block these are the upper triangle, without the diagonal in the imaginary part.
-    """
-    levels = generator.levels
-    support = generator.basis.support
-    used = np.broadcast_to(
-        support[:, :, None] & support[:, None], stored_states.shape(generator, parts)
-    ).copy()
-    counts = np.full(used.shape, 2.0)
-    diagonal = generator.on_diagonal
-    used[0, diagonal] &= np.triu(np.ones((levels, levels), bool))
-    counts[0, diagonal] = 2.0 - np.eye(levels)
-    if parts == 2:
-        used[1, diagonal] &= np.triu(np.ones((levels, levels), bool), 1)
-    places = np.flatnonzero(used)
-    return places, np.sqrt(counts.ravel()[places])
 
 
 @in_turn

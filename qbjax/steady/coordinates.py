@@ -1,0 +1,78 @@
+"""The independent real numbers of a Hermitian matrix on the levels that there may be.
+
+As a vector, with weights that make its norm that of Hilbert and Schmidt. A stored state has room
+for more: both triangles of its diagonal blocks, and levels that a ladder does not have.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from qbjax.generator import stored_states
+from qbjax.generator.lindblad import Generator
+
+
+class Coordinates(eqx.Module):
+    """Between stored states of a shape and vectors.
+
+    Attributes
+    ----------
+    generator
+        A generator on these states, of which the structure alone counts.
+    parts
+        The parts of the stored states, 1 or 2.
+    """
+
+    generator: Generator
+    parts: int = eqx.field(static=True)
+
+    @property
+    def size(self) -> int:
+        """How many numbers there are."""
+        return len(self._places[0])
+
+    def vector(self, stored: jax.Array) -> jax.Array:
+        """Return a stored state as a vector."""
+        places, weights = self._places
+        return stored.ravel()[places] * weights
+
+    def stored(self, vector: jax.Array) -> jax.Array:
+        """Return a vector as a stored state."""
+        places, weights = self._places
+        flat = jnp.zeros(int(np.prod(self._shape))).at[places].set(vector / weights)
+        upper = flat.reshape(self._shape)
+        signs = np.array([1.0, -1.0])[: self.parts, None, None, None, None]
+        below = np.tri(self.generator.levels, k=-1, dtype=bool)
+        mirrored = jnp.where(below, signs * upper.swapaxes(-1, -2), upper)
+        return jnp.where(self.generator.on_diagonal[:, None, None, None], mirrored, upper)
+
+    def trace(self, vector: jax.Array) -> jax.Array:
+        """Return the trace."""
+        ones = np.zeros(self._shape)
+        diagonal = self.generator.on_diagonal[:, None, None, None]
+        ones[0] = diagonal * np.eye(self.generator.levels)
+        places, weights = self._places
+        return jnp.dot(ones.ravel()[places] / weights, vector)
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        return stored_states.shape(self.generator, self.parts)
+
+    @property
+    def _places(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return where in a stored state the numbers are, and sqrt(how often each counts).
+
+        Of a diagonal block these are the upper triangle, without the diagonal in the imaginary
+        part.
+        """
+        levels, support = self.generator.levels, self.generator.basis.support
+        used = np.array(np.broadcast_to(support[:, :, None] & support[:, None], self._shape))
+        counts = np.full(used.shape, 2.0)
+        diagonal = self.generator.on_diagonal
+        used[0, diagonal] &= np.triu(np.ones((levels, levels), bool))
+        counts[0, diagonal] = 2.0 - np.eye(levels)
+        if self.parts == 2:
+            used[1, diagonal] &= np.triu(np.ones((levels, levels), bool), 1)
+        places = np.flatnonzero(used)
+        return places, np.sqrt(counts.ravel()[places])
