@@ -1,0 +1,110 @@
+"""Noise on single qubits, beside a charger: steady states, and evolution from the empty battery.
+
+QuTiP has such noise in `qutip.piqs`, without a charger; here its Lindbladian is put beside one by
+`qutip.super_tensor`. The error is that of the energy. The reference of a steady state solves that
+Liouvillian with the trace by SuperLU and refines once, that of a curve is `mesolve` at 1e-12; for
+the largest N, which do not fit, there is none.
+"""
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import qutip
+import scipy.sparse.linalg
+from qutip import piqs
+
+import qbjax as qb
+from benchmarks.measure import Contest, Row
+
+TITLE = "Noise on single qubits (gamma_C = 0.3, gamma_down = gamma_z = 0.01)"
+ERROR = "largest |E - E_ref| / N"
+NOISE = {"gamma_C": 0.3, "gamma_down": 0.01, "gamma_z": 0.01}
+TIMES = np.linspace(0.0, 100.0, 51)
+# Beyond, QuTiP's direct solver takes more memory than there is.
+LARGEST = 30
+
+
+class WithCharger:
+    """A driven charger beside N qubits in the basis of piqs, ladder by ladder."""
+
+    def __init__(self, N: int, F: float):
+        """Put both together."""
+        battery = piqs.Dicke(N, emission=NOISE["gamma_down"], dephasing=NOISE["gamma_z"])
+        down = piqs.jspin(N, "-", basis="dicke")
+        one = qutip.qeye(down.dims[0])
+        lower = qutip.tensor(qutip.sigmam(), one)
+        coupling = lower.dag() * qutip.tensor(qutip.qeye(2), down) / np.sqrt(N)
+        H = F * (lower + lower.dag()) + coupling + coupling.dag()
+        excited = np.sqrt(NOISE["gamma_C"]) * lower.dag() * lower
+        beside = qutip.super_tensor(qutip.to_super(qutip.qeye(2)), battery.lindbladian())
+        self.L = qutip.liouvillian(H, [excited]) + beside
+        number = piqs.jspin(N, "z", basis="dicke") + N / 2 * one
+        self.number = qutip.tensor(qutip.qeye(2), number)
+        ground = qutip.Qobj(piqs.dicke(N, N / 2, -N / 2).full(), dims=down.dims)
+        self.start = qutip.tensor(qutip.fock_dm(2, 1), ground)
+
+    def settled(self) -> np.ndarray:
+        """Return the energy of the steady state."""
+        rho = qutip.steadystate(self.L, method="direct")
+        return np.real(qutip.expect(self.number, rho))
+
+    def reference(self) -> float:
+        """Return the same by one LU decomposition and a step of refinement."""
+        d = self.number.shape[0]
+        L = self.L.data.as_scipy().tolil()
+        right = np.zeros(d * d, complex)
+        right[0] = 1.0
+        # The first equation follows from the others: it makes room for the trace.
+        L[0] = 0
+        L[0, np.arange(d) * (d + 1)] = 1.0
+        L = L.tocsc()
+        solver = scipy.sparse.linalg.splu(L)
+        x = solver.solve(right)
+        x = x + solver.solve(right - L @ x)
+        return float(np.real(self.number.diag() @ x[np.arange(d) * (d + 1)]))
+
+    def curve(self, rtol: float) -> np.ndarray:
+        """Return the energies at the times."""
+        options = {"rtol": rtol, "atol": 1e-3 * rtol, "nsteps": 10_000_000}
+        done = qutip.mesolve(self.L, self.start, TIMES, e_ops=[self.number], options=options)
+        return np.real(done.expect[0])
+
+
+def settled(model: qb.StarBattery) -> np.ndarray:
+    """Return the energy of the steady state by qbjax."""
+    return np.asarray(qb.steady_state(model).energy)
+
+
+def curve(model: qb.StarBattery, rtol: float) -> np.ndarray:
+    """Return the energies at the times by qbjax."""
+    return np.asarray(qb.evolve(model, TIMES, save="energy", rtol=rtol).energy)
+
+
+def rows(smoke: bool) -> Iterator[Row]:
+    """Return the rows of this case."""
+    contest = Contest(1 if smoke else 3)
+    for F in (2.0,) if smoke else (0.5, 2.0):
+        for N in (2,) if smoke else (4, 10, 20, 30, 50):
+            model = qb.StarBattery(N=N, F=F, **NOISE)
+            exact = WithCharger(N, F).reference() if N <= LARGEST else None
+            contenders: dict[str, Any] = {"qbjax": functools.partial(settled, model)}
+            if N <= LARGEST:
+                contenders["QuTiP piqs, direct"] = WithCharger(N, F).settled
+
+            def error(energy: Any, N: int = N, exact: float | None = exact) -> float | None:
+                return None if exact is None else float(abs(energy - exact) / N)
+
+            yield from contest.rows({"N": N, "steady": F}, contenders, error, lambda value: {})
+    for N in (2,) if smoke else (4, 10, 20, 50):
+        model = qb.StarBattery(N=N, F=2.0, **NOISE)
+        exact_curve = WithCharger(N, 2.0).curve(1e-12) if N <= 20 else None
+        contenders = {"qbjax": functools.partial(curve, model, 1e-8)}
+        if N <= 20:
+            contenders["QuTiP piqs, mesolve"] = functools.partial(WithCharger(N, 2.0).curve, 1e-7)
+
+        def off(energies: Any, N: int = N, exact: Any = exact_curve) -> float | None:
+            return None if exact is None else float(np.abs(energies - exact).max() / N)
+
+        yield from contest.rows({"N": N, "curve": 2.0}, contenders, off, lambda value: {})
