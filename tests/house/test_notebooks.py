@@ -11,8 +11,8 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
-def test_all_six_are_there():
-    assert [path.stem[:2] for path in NOTEBOOKS] == [f"{i}-" for i in range(1, 7)]
+def test_all_are_there():
+    assert [path.stem[:2] for path in NOTEBOOKS] == [f"{i}-" for i in range(1, 8)]
 
 
 @each
