@@ -12,7 +12,7 @@ from qbjax.exact import sectors
 from qbjax.exact.method import ExactMethod
 from qbjax.exact.sectors import Sectors
 from qbjax.model.star_battery import StarBattery
-from qbjax.states.ergotropy import extractable
+from qbjax.states.passive import extractable
 
 
 class Exact(ExactMethod, Method):

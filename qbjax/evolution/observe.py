@@ -12,7 +12,7 @@ from qbjax.basis.states import battery_state
 from qbjax.generator import lindblad, stored_states
 from qbjax.generator.lindblad import Generator
 from qbjax.model.star_battery import StarBattery
-from qbjax.states.ergotropy import extractable
+from qbjax.states.passive import extractable
 
 
 class Problem(eqx.Module):

@@ -30,9 +30,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from qbjax.basis.ladder import level_numbers
 from qbjax.basis.states import LadderState
-from qbjax.common import linalg
 from qbjax.common.checks import (
     as_array,
     as_real,
@@ -43,11 +41,17 @@ from qbjax.common.checks import (
 )
 from qbjax.common.types import ArrayLike
 from qbjax.states.density_matrix import as_battery, as_one_ladder
+from qbjax.states.passive import (
+    dephased,
+    excitations_of,
+    extractable,
+    least_excitations,
+    levels_of,
+    populations_of,
+    spectrum,
+)
 
 _SPACES = ("full", "symmetric", "local")
-
-# A state of the ladder j = N/2 alone, or of all ladders.
-Battery = jax.Array | LadderState
 
 
 def energy(rho_B: ArrayLike | LadderState, omega_B: ArrayLike = 1.0) -> jax.Array:
@@ -77,7 +81,7 @@ def energy(rho_B: ArrayLike | LadderState, omega_B: ArrayLike = 1.0) -> jax.Arra
     >>> print(energy(jnp.diag(jnp.array([0.5, 0.0, 0.5])), omega_B=2.0))
     2.0
     """
-    return battery_frequency(omega_B) * _excitations(as_battery(rho_B))
+    return battery_frequency(omega_B) * excitations_of(as_battery(rho_B))
 
 
 def passive_state(rho_B: ArrayLike | LadderState) -> jax.Array:
@@ -112,7 +116,7 @@ def passive_state(rho_B: ArrayLike | LadderState) -> jax.Array:
      [0.   0.25 0.  ]
      [0.   0.   0.  ]]
     """
-    eta = _spectrum(as_one_ladder(rho_B))
+    eta = spectrum(as_one_ladder(rho_B))
     return eta[..., None] * jnp.eye(eta.shape[-1], dtype=eta.dtype)
 
 
@@ -150,7 +154,7 @@ def passive_energy(
     0.75 1.5
     """
     require_choice(space, "space", _SPACES)
-    return battery_frequency(omega_B) * _least(as_battery(rho_B), space)
+    return battery_frequency(omega_B) * least_excitations(as_battery(rho_B), space)
 
 
 def ergotropy(
@@ -191,30 +195,6 @@ def ergotropy(
     return battery_frequency(omega_B) * extractable(rho_B, space)
 
 
-def extractable(rho_B: Battery, space: str = "full") -> jax.Array:
-    """Return the ergotropy in units of omega_B of a state that is not checked."""
-    return _excitations(rho_B) - _least(rho_B, space)
-
-
-def extreme_eigenvalues(rho_B: Battery) -> tuple[jax.Array, jax.Array]:
-    """Return the smallest and the largest eigenvalue of one state of the qubits."""
-    if not isinstance(rho_B, LadderState):
-        eigenvalues = linalg.eigvalsh(rho_B)
-        return eigenvalues[0], eigenvalues[-1]
-    values, copies = rho_B.spectrum
-    there = copies > 0
-    heights = values / jnp.where(there, copies, 1.0)
-    return jnp.min(heights, initial=1.0, where=there), jnp.max(heights, initial=0.0, where=there)
-
-
-def passive_excitations(trace: jax.Array, largest: jax.Array) -> jax.Array:
-    """Return the energy of the passive state over omega_B, from the largest eigenvalue.
-
-    One state of the ladder's N + 1 fills the ground state, and the others the N next to it.
-    """
-    return trace - largest
-
-
 def ergotropy_ratio(rho_B: ArrayLike | LadderState, space: str = "full") -> jax.Array:
     """Return ergotropy over energy, the quality of charging in Fig. 3 and Eq. (7).
 
@@ -245,10 +225,10 @@ def ergotropy_ratio(rho_B: ArrayLike | LadderState, space: str = "full") -> jax.
     """
     require_choice(space, "space", _SPACES)
     rho_B = as_battery(rho_B)
-    stored = _excitations(rho_B)
+    stored = excitations_of(rho_B)
     extracted = extractable(rho_B, space)
     # Both numbers carry errors of this size; below it their quotient is noise.
-    charged = stored > _levels(rho_B) * jnp.finfo(stored.dtype).eps
+    charged = stored > levels_of(rho_B) * jnp.finfo(stored.dtype).eps
     return jnp.where(charged, extracted / jnp.where(charged, stored, 1.0), 0.0)
 
 
@@ -290,7 +270,9 @@ def incoherent_ergotropy(
     """
     require_choice(space, "space", _SPACES)
     rho_B = as_battery(rho_B)
-    return battery_frequency(omega_B) * (_excitations(rho_B) - _least(_dephased(rho_B), space))
+    return battery_frequency(omega_B) * (
+        excitations_of(rho_B) - least_excitations(dephased(rho_B), space)
+    )
 
 
 def coherent_ergotropy(
@@ -328,8 +310,8 @@ def coherent_ergotropy(
     require_choice(space, "space", _SPACES)
     rho_B = as_battery(rho_B)
     # The energy is common to both ergotropies: leave it out rather than let it cancel.
-    dephased = _least(_dephased(rho_B), space)
-    return battery_frequency(omega_B) * (dephased - _least(rho_B, space))
+    without = least_excitations(dephased(rho_B), space)
+    return battery_frequency(omega_B) * (without - least_excitations(rho_B, space))
 
 
 def capacity(
@@ -386,7 +368,7 @@ def capacity(
         qubits = number_of_qubits(N, rho_B.shape[-1])
     # Turned upside down, every spectrum of energies is the same.
     trace = jnp.sum(populations_of(rho_B), axis=-1)
-    return battery_frequency(omega_B) * (qubits * trace - 2 * _least(rho_B, space))
+    return battery_frequency(omega_B) * (qubits * trace - 2 * least_excitations(rho_B, space))
 
 
 def battery_frequency(omega_B: ArrayLike) -> jax.Array:
@@ -402,45 +384,3 @@ def number_of_qubits(N: ArrayLike | None, levels: int) -> jax.Array:
     qubits = as_array(levels - 1 if N is None else N, "N")
     refused = refusal((qubits >= 1) & (qubits < levels), "N", f"between 1 and {levels - 1}", N)
     return blank(refused, jnp.asarray(qubits, float))
-
-
-def populations_of(rho_B: Battery) -> jax.Array:
-    """Return the populations of the excitations, shape (..., L)."""
-    if isinstance(rho_B, LadderState):
-        return rho_B.populations
-    return jnp.diagonal(rho_B, axis1=-2, axis2=-1).real
-
-
-def _excitations(rho_B: Battery) -> jax.Array:
-    populations = populations_of(rho_B)
-    return populations @ level_numbers(populations.shape[-1]).astype(populations.dtype)
-
-
-def _dephased(rho_B: Battery) -> Battery:
-    """Return the state without coherence between energies."""
-    if isinstance(rho_B, LadderState):
-        return rho_B.dephased
-    return populations_of(rho_B)[..., None] * jnp.eye(rho_B.shape[-1])
-
-
-def _spectrum(rho_B: jax.Array) -> jax.Array:
-    return linalg.eigvalsh(rho_B)[..., ::-1]
-
-
-def _least(rho_B: Battery, space: str) -> jax.Array:
-    """Return the least energy over omega_B that the unitaries of a space leave."""
-    if isinstance(rho_B, LadderState):
-        return rho_B.passive_excitations(space)
-    if space == "local":
-        levels = rho_B.shape[-1]
-        others = [(0, 0)] * (rho_B.ndim - 2)
-        blocks = jnp.pad(rho_B[..., None, :, :], [*others, (0, (levels - 1) // 2), (0, 0), (0, 0)])
-        return LadderState(blocks).passive_excitations(space)
-    eta = _spectrum(rho_B)
-    if space == "symmetric":
-        return eta @ level_numbers(eta.shape[-1]).astype(eta.dtype)
-    return passive_excitations(eta.sum(-1), eta[..., 0])
-
-
-def _levels(rho_B: Battery) -> int:
-    return rho_B.blocks.shape[-1] if isinstance(rho_B, LadderState) else rho_B.shape[-1]

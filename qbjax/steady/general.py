@@ -16,7 +16,7 @@ from qbjax.generator.lindblad import Generator, generator
 from qbjax.generator.stored_states import CUT
 from qbjax.model.chargers import qubit
 from qbjax.model.star_battery import StarBattery
-from qbjax.states.ergotropy import extreme_eigenvalues
+from qbjax.states.passive import extreme_eigenvalues
 from qbjax.steady import exact, nullspace
 from qbjax.steady.method import Method
 from qbjax.steady.result import Solution

@@ -9,7 +9,7 @@ from qbjax.basis import ladder
 from qbjax.basis.states import LadderState, battery_state
 from qbjax.common.printing import Line, Printed, status_text
 from qbjax.model.star_battery import StarBattery
-from qbjax.states.ergotropy import passive_excitations, populations_of
+from qbjax.states.passive import passive_excitations, populations_of
 
 # What to do where the state cannot be trusted.
 ADVICE = (
