@@ -40,6 +40,7 @@ def test_every_parameter_reaches_the_model(capsys):
 
 
 LOSSES = {"kappa": 0.1, "nbar": 0.2, "Gamma_down": 0.02, "Gamma_up": 0.01, "Gamma_z": 0.03}
+LOSSES |= {"gamma_down": 0.04, "gamma_up": 0.05, "gamma_z": 0.06}
 
 
 @pytest.fixture
@@ -192,6 +193,7 @@ WRONG = {
     "fit with losses": (["charging-time", *MODEL, "--kappa", "1"], "`definition`"),
     "kappa < 0": (["steady-state", *MODEL, "--kappa", "-1"], "`kappa`"),
     "Gamma_up < 0": (["evolve", *MODEL, "--Gamma-up", "-1", "--t-end", "1"], "`Gamma_up`"),
+    "gamma_up < 0": (["evolve", *MODEL, "--gamma-up", "-1", "--t-end", "1"], "`gamma_up`"),
     "Gamma_z in words": (["steady-state", *MODEL, "--Gamma-z", "x"], "--Gamma-z"),
     "nbar alone": (["steady-state", *MODEL, "--nbar", "1"], "`nbar`"),
     "cavity in words": (["steady-state", *MODEL, "--charger", "cavity:x"], "`charger`"),

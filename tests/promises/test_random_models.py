@@ -10,6 +10,7 @@ import qbjax as qb
 
 N_MAX = 3
 RATES = ("gamma_C", "kappa", "Gamma_down", "Gamma_up", "Gamma_z")
+LOCAL = ("gamma_down", "gamma_up", "gamma_z")
 TS = np.array([0.0, 0.5, 2.0])
 rate = some.one_of(some.sampled_from([0.0, 1e-9, 1.0]), some.floats(1e-9, 10.0))
 models = some.fixed_dictionaries(
@@ -53,11 +54,12 @@ def check_state(rho, status, energy, N):
     """A state to tolerance, or a status other than OK."""
     if status != qb.Status.OK:
         return
-    flat = rho.reshape(2 * N_MAX + 2, -1)
-    np.testing.assert_allclose(flat, flat.conj().T, atol=1e-7)
-    np.testing.assert_allclose(np.trace(flat), 1, atol=1e-7)
-    assert np.linalg.eigvalsh(flat)[0] > -1e-6
-    populations = np.einsum("anan->n", rho).real
+    blocks = rho.reshape(-1, 2, N_MAX + 1, 2, N_MAX + 1)
+    flat = blocks.reshape(len(blocks), 2 * N_MAX + 2, -1)
+    np.testing.assert_allclose(flat, flat.conj().swapaxes(1, 2), atol=1e-7)
+    np.testing.assert_allclose(np.trace(flat.sum(0)), 1, atol=1e-7)
+    assert np.linalg.eigvalsh(flat).min() > -1e-6
+    populations = np.einsum("kanan->n", blocks).real
     np.testing.assert_allclose(energy, populations @ np.arange(N_MAX + 1), atol=1e-6)
     np.testing.assert_allclose(populations[N + 1 :], 0, atol=1e-12)
 
@@ -96,11 +98,20 @@ def test_many_random_models(pair, ket):
     check_pair(pair, ket)
 
 
+@pytest.mark.slow
+@settings(max_examples=100, **options)
+@given(some.tuples(*[some.fixed_dictionaries(dict.fromkeys(LOCAL, rate))] * 2), pairs, kets)
+def test_many_random_models_with_noise_on_single_qubits(noise, pair, ket):
+    check_pair([one | more for one, more in zip(pair, noise, strict=True)], ket)
+
+
 # What a user may type, right or wrong.
 anything = some.one_of(
     some.floats(), some.integers(-3, 5), some.none(), some.text(max_size=3), some.booleans()
 )
-wrong = some.fixed_dictionaries({}, optional=dict.fromkeys(("N", "F", "g", *RATES), anything))
+wrong = some.fixed_dictionaries(
+    {}, optional=dict.fromkeys(("N", "F", "g", *RATES, *LOCAL), anything)
+)
 
 
 def refusal(parameters):

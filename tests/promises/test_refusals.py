@@ -63,7 +63,11 @@ def general(
     Gamma_down,
     Gamma_up,
     Gamma_z,
+    gamma_down,
+    gamma_up,
+    gamma_z,
     rate,
+    single,
     coefficient,
     conjugate,
     times,
@@ -85,11 +89,17 @@ def general(
         Gamma_down=Gamma_down,
         Gamma_up=Gamma_up,
         Gamma_z=Gamma_z,
+        gamma_down=gamma_down,
+        gamma_up=gamma_up,
+        gamma_z=gamma_z,
         hamiltonian=(
             qb.Term(coefficient, battery=qb.J_minus),
             qb.Term(conjugate, battery=qb.J_plus),
         ),
-        jumps=(qb.Jump(rate, qb.Term(1.0, battery=qb.J_z)),),
+        jumps=(
+            qb.Jump(rate, qb.Term(1.0, battery=qb.J_z)),
+            qb.LocalJump(single, [[0.0, 1.0], [1.0, 0.0]]),
+        ),
     )
     limits = {"rtol": rtol, "atol": atol, "max_step": max_step}
     return qb.evolve(model, [0.3, 1.0], method="tsit5", **limits)
@@ -101,7 +111,11 @@ GENERAL = {
     "Gamma_down": (0.1, NEGATIVE),
     "Gamma_up": (0.1, NEGATIVE),
     "Gamma_z": (0.1, NEGATIVE),
+    "gamma_down": (0.1, NEGATIVE),
+    "gamma_up": (0.1, NEGATIVE),
+    "gamma_z": (0.1, NEGATIVE),
     "rate": (0.1, NEGATIVE),
+    "rate of a jump of each qubit": (0.1, NEGATIVE),
     "coefficient": (0.2, NOT_FINITE),
     # Rounding is no more than 1e-12 of it.
     "hamiltonian": (0.2, (0.3, 0.2 * (1 + 1e-10))),
