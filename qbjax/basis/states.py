@@ -70,6 +70,11 @@ class LadderState(Printed):
             ("populations", self.populations, "of the excitations"),
         ]
 
+    def __getitem__(self, index: int | slice | tuple[int | slice, ...]) -> "LadderState":
+        """Return one state, or some, out of a batch."""
+        require(self.N.ndim > 0, "index", "for a batch of states", "for a single one")
+        return LadderState(self.blocks[index], self.N[index])
+
     @property
     def weights(self) -> jax.Array:
         """The share of each ladder, its copies together, shape (..., K)."""
@@ -110,7 +115,8 @@ class LadderState(Printed):
         """Return the matrix of one state in the space of the qubits, shape (2^N, 2^N).
 
         A basis state is a number in binary, whose digits, the first qubit's first, say which
-        qubits are excited.
+        qubits are excited. The figures of merit do not take this matrix, which they would read as
+        one of a ladder, but the state itself.
 
         Raises
         ------
@@ -181,6 +187,13 @@ def _by_turning(blocks: jax.Array, N: jax.Array) -> jax.Array:
     turned = squared > 0
     length = jnp.where(turned, jnp.sqrt(jnp.where(turned, squared, 1.0)), 0.0)
     return N / 2 * jnp.sum(_diagonals(blocks)) - length
+
+
+def on_all_ladders(rho_B: jax.Array) -> LadderState:
+    """Return states (..., L, L) of the ladder j = N/2 as such of all ladders."""
+    missing = Ladders(rho_B.shape[-1]).blocks - 1
+    others = [(0, 0)] * (rho_B.ndim - 2)
+    return LadderState(jnp.pad(rho_B[..., None, :, :], [*others, (0, missing), (0, 0), (0, 0)]))
 
 
 def battery_state(basis: Basis, joined: jax.Array, N: ArrayLike) -> jax.Array | LadderState:

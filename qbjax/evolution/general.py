@@ -56,7 +56,8 @@ def _judged(problem: Problem, ts: jax.Array, run: Run, options: Options) -> Traj
     arrived = jnp.isfinite(trace)
     saved = jax.tree.map(lambda x: jnp.where(_along(arrived, x), x, jnp.nan), saved)
     drift = jnp.max(jnp.where(arrived, jnp.abs(trace - 1), jnp.nan))
-    lowest = _smallest_eigenvalue(problem.generator(ts[-1]), last, arrived[-1])
+    live = model.basis.live(model.N)
+    lowest = _smallest_eigenvalue(problem.generator(ts[-1]), live, last, arrived[-1])
     # The trace tells of rounding, and is NaN with all that was not reached.
     error = jnp.maximum(error, jax.lax.stop_gradient(jnp.abs(trace - 1)))
     # What is no state came from a generator that is none.
@@ -84,10 +85,15 @@ def _judged(problem: Problem, ts: jax.Array, run: Run, options: Options) -> Traj
     )
 
 
-def _smallest_eigenvalue(generator: Generator, stored: jax.Array, arrived: jax.Array) -> jax.Array:
+def _smallest_eigenvalue(
+    generator: Generator, live: jax.Array, stored: jax.Array, arrived: jax.Array
+) -> jax.Array:
     """Return the smallest eigenvalue of a stored state; NaN where it is not that of the end."""
     size = generator.charger_levels * generator.levels
     gauged = stored_states.in_gauge(generator, stored).reshape(-1, size, size)
+    # A level that is not there is none that is empty.
+    padding = jnp.where(jnp.tile(live, generator.charger_levels), 0.0, 1.0)
+    gauged = gauged + padding[..., None] * jnp.eye(size)
     lowest = jnp.min(linalg.eigvalsh(jax.lax.stop_gradient(jnp.where(arrived, gauged, 0.0))))
     return jnp.where(arrived, lowest, jnp.nan)
 

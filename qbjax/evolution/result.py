@@ -104,7 +104,7 @@ class Trajectory(Printed):
             ("energy", self.energy, energy),
             ("ergotropy", self.ergotropy, energy),
             ("power", self.power, "in the unit of omega_B times g"),
-            ("populations", self.populations, "of the ladder"),
+            ("populations", self.populations, "of the excitations"),
             ("battery", self.battery, ""),
             ("rho", self.rho, ""),
             *observables,

@@ -11,7 +11,7 @@ from jaxtyping import PyTree
 from qbjax.basis.basis import Basis
 from qbjax.common.checks import require, users_function
 from qbjax.model.pulses import PiecewiseConstant, is_pulse
-from qbjax.model.terms import Jump, LocalJump, Term, total
+from qbjax.model.terms import Jump, LocalJump, Term, bands_of, total
 
 # How far a Hamiltonian may be from Hermitian, as a share of its size: rounding.
 LARGEST_SKEWNESS = 1e-12
@@ -79,7 +79,8 @@ def _require_bands(term: Term, name: str, levels: int) -> None:
         return
     words = "terms with functions (N, levels), by JAX operations, of bands {k: (levels,)}"
     with users_function(function, name, words):
-        bands = jax.eval_shape(lambda N: function(N, levels), jax.ShapeDtypeStruct((), int))
+        one = jax.ShapeDtypeStruct((), int)
+        bands = jax.eval_shape(lambda N: bands_of(function, N, levels), one)
         fits = all(isinstance(k, int) and band.shape == (levels,) for k, band in bands.items())
     require(fits, name, words, f"with {function.__name__}, which returns {bands}")
 

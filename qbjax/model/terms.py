@@ -247,8 +247,7 @@ class Term(Printed):
         if self.matrix is not None:
             return self.matrix
         assert self.battery is not None
-        told = (singlets,) if len(inspect.signature(self.battery).parameters) > 2 else ()
-        return _split(self.battery(N, levels, *told))
+        return _split(bands_of(self.battery, N, levels, singlets))
 
 
 class Jump(Printed):
@@ -347,6 +346,12 @@ def checked_rate(rate: Value) -> jax.Array:
     array = jnp.asarray(as_real(rate, "rate"))
     require_known((array >= 0) & jnp.isfinite(array), "rate", "finite, not negative", rate)
     return array
+
+
+def bands_of(function: Battery, N: ArrayLike, levels: int, singlets: ArrayLike = 0) -> Bands:
+    """Return the bands that a function makes; one of three arguments is told the singlets, too."""
+    told = (singlets,) if len(inspect.signature(function).parameters) > 2 else ()
+    return function(N, levels, *told)
 
 
 def total(

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from qbjax.basis.states import LadderState
+from qbjax.basis.states import LadderState, on_all_ladders
 from qbjax.common import linalg
 from qbjax.common.checks import require
 from qbjax.common.types import ArrayLike
@@ -99,8 +99,8 @@ def fidelity(
     Parameters
     ----------
     rho, sigma
-        Density matrices, shape (..., d, d) each, or batteries on all their ladders, both; the
-        batches broadcast.
+        Density matrices, shape (..., d, d) each, or batteries on all their ladders; the batches
+        broadcast. Beside one on all ladders a matrix is a battery of the ladder j = N/2.
     squared
         Return the square, the other convention in use.
 
@@ -140,9 +140,8 @@ def _same_ladders(rho: object, sigma: object) -> tuple[jax.Array, jax.Array]:
     """Return the blocks of two states on the same ladders, whose copies have the same fidelity."""
     blocks = []
     for name, state in (("rho", rho), ("sigma", sigma)):
-        kind = type(state).__name__
-        require(isinstance(state, LadderState), name, "on all ladders, as the other", kind)
-        assert isinstance(state, LadderState)
+        if not isinstance(state, LadderState):
+            state = on_all_ladders(as_state(state, name))
         blocks.append(as_ladders(state).blocks)
     first, second = blocks
     same = first.shape[-3:] == second.shape[-3:]

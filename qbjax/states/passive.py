@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from qbjax.basis.ladder import level_numbers
-from qbjax.basis.states import LadderState
+from qbjax.basis.states import LadderState, on_all_ladders
 from qbjax.common import linalg
 
 # A state of the ladder j = N/2 alone, or of all ladders.
@@ -68,10 +68,7 @@ def least_excitations(rho_B: Battery, space: str) -> jax.Array:
     if isinstance(rho_B, LadderState):
         return rho_B.passive_excitations(space)
     if space == "local":
-        levels = rho_B.shape[-1]
-        others = [(0, 0)] * (rho_B.ndim - 2)
-        blocks = jnp.pad(rho_B[..., None, :, :], [*others, (0, (levels - 1) // 2), (0, 0), (0, 0)])
-        return LadderState(blocks).passive_excitations(space)
+        return on_all_ladders(rho_B).passive_excitations(space)
     eta = spectrum(rho_B)
     if space == "symmetric":
         return eta @ level_numbers(eta.shape[-1]).astype(eta.dtype)

@@ -114,7 +114,7 @@ class SteadyState(Printed):
             ("smallest_eigenvalue", self.smallest_eigenvalue, "of the battery's state"),
             ("iterations", self.iterations, ""),
             ("top_population", self.top_population, "of the charger's topmost level"),
-            ("populations", self.populations, "of the ladder"),
+            ("populations", self.populations, "of the excitations"),
         ]
 
 
