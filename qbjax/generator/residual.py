@@ -1,4 +1,4 @@
-r"""L rho without the rounding that hides slow rates beside fast ones, for one ladder.
+r"""L rho without the rounding that hides slow rates beside fast ones.
 
 Where rates lie a factor R apart, a residual in double precision is wrong by eps R of the slow rates
 and no refinement gets below that. Here each product and each sum carries its rounding error along
@@ -15,8 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qbjax.basis.operators import Key, Operator, shift
-from qbjax.model.equation import terms
+from qbjax.basis.operators import Operator, shift
+from qbjax.generator import local_noise
+from qbjax.model.equation import local_jumps, terms
 from qbjax.model.star_battery import StarBattery
 from qbjax.model.terms import total
 
@@ -36,9 +37,11 @@ class Refined(eqx.Module):
     Attributes
     ----------
     sides, both
-        Weights (terms, d_c, L) of A, which act from the left, and (terms, d_c, L, d_c, L) of B.
+        Weights (terms, K, d_c, L) of A, which act from the left, and (terms, K, d_c, L, d_c, L) of
+        B, for K blocks.
     side_shifts, both_shifts
-        The offsets (s, k, t, m) of charger and ladder on either side, and the power of i.
+        The steps from block to block, the offsets (s, k, t, m) of charger and ladder on either
+        side, and the power of i.
     """
 
     sides: Double
@@ -47,11 +50,11 @@ class Refined(eqx.Module):
     both_shifts: tuple[tuple[int, ...], ...] = eqx.field(static=True)
 
     def __call__(self, rho: jax.Array) -> jax.Array:
-        """Return L rho of a Hermitian matrix (d_c, L, d_c, L) in the gauge, rounded once."""
+        """Return L rho of Hermitian matrices (K, d_c, L, d_c, L) in the gauge, rounded once."""
         sides = _sum(self.sides, (..., None, None), _moved(rho, self.side_shifts))
         # The conjugate of the transpose, of real and imaginary part.
-        flipped = [part.transpose(0, 3, 4, 1, 2) for part in sides]
-        signs = jnp.array([1.0, -1.0])[: len(flipped[0]), None, None, None, None]
+        flipped = [part.transpose(0, 1, 4, 5, 2, 3) for part in sides]
+        signs = jnp.array([1.0, -1.0])[: len(flipped[0]), None, None, None, None, None]
         total = _add(sides, (signs * flipped[0], signs * flipped[1]))
         if self.both_shifts:
             total = _add(total, _sum(self.both, (...,), _moved(rho, self.both_shifts)))
@@ -62,31 +65,40 @@ class Refined(eqx.Module):
 def refined(model: StarBattery) -> Refined:
     """Return the generator of one model that does not depend on time, in double-double."""
     hamiltonian, jumps = terms(model, 0.0)
-    shape = (0.0, model.charger.levels, model.N, model.basis)
+    shape = (model.charger.levels, model.N, model.basis)
     sides, both = [], []
+
+    def act(operator: Operator, power: int) -> None:
+        for (s, k, phase), weights in operator.gauged().entries.items():
+            sides.append(((0, s, k, 0, 0, phase + power), (weights, jnp.zeros_like(weights))))
+
+    def bring(operator: Operator, rate: jax.Array, step: int, *, lose: bool) -> None:
+        entries = operator.gauged().entries.items()
+        for ((s, k, p), one), ((t, m, q), other) in itertools.product(entries, entries):
+            outer = one.swapaxes(0, 1)[..., None, None], other.swapaxes(0, 1)[:, None, None]
+            both.append(((step, s, k, t, m, p - q), _times(_product(*outer), rate)))
+            if lose:
+                lost = _times(_product(one, other), -rate / 2)
+                moved = shift(lost[0], -s, -k), shift(lost[1], -s, -k)
+                sides.append(((0, t - s, m - k, 0, 0, q - p), moved))
+
     # Term by term: a sum would round a small one beside a large one.
     for term in hamiltonian:
-        for (s, k, phase), weights in _entries(term.operator(*shape)):
-            sides.append(((s, k, 0, 0, phase - 1), (weights, jnp.zeros_like(weights))))
+        act(term.operator(0.0, *shape), -1)
     for jump in jumps:
-        rate, entries = jnp.asarray(jump.rate), _entries(total(jump.terms, *shape))
-        for ((s, k, p), one), ((t, m, q), other) in itertools.product(entries, entries):
-            lost = _times(_product(one, other), -rate / 2)
-            moved = shift(lost[0], -s, -k), shift(lost[1], -s, -k)
-            sides.append(((t - s, m - k, 0, 0, q - p), moved))
-            brought = _times(_product(one[:, :, None, None], other), rate)
-            both.append(((s, k, t, m, p - q), brought))
+        bring(total(jump.terms, 0.0, *shape), jnp.asarray(jump.rate), 0, lose=True)
+    # What one qubit loses is rounded with its own rate alone.
+    for single in local_jumps(model, 0.0):
+        act(local_noise.loss(single, *shape), 0)
+        for step, operator in local_noise.gain(single, *shape).items():
+            bring(operator, jnp.asarray(single.rate), step, lose=False)
+    sides = [(key, (high.swapaxes(0, 1), low.swapaxes(0, 1))) for key, (high, low) in sides]
     return Refined(
         _stacked([weights for _, weights in sides]),
         _stacked([weights for _, weights in both]),
         tuple(key for key, _ in sides),
         tuple(key for key, _ in both),
     )
-
-
-def _entries(operator: Operator) -> list[tuple[Key, jax.Array]]:
-    """Return the entries of an operator on one ladder in the gauge, with weights (d_c, levels)."""
-    return [(key, weights[:, 0]) for key, weights in operator.gauged().entries.items()]
 
 
 def _stacked(weights: list[Double]) -> Double:
@@ -97,7 +109,7 @@ def _stacked(weights: list[Double]) -> Double:
 def _moved(rho: jax.Array, shifts: tuple[tuple[int, ...], ...]) -> jax.Array:
     """Return i^power rho, moved: the real part, and the imaginary one where rho has one.
 
-    Shape (terms, parts, d_c, L, d_c, L). A real rho meets even powers alone.
+    Shape (terms, parts, K, d_c, L, d_c, L). A real rho meets even powers alone.
     """
     parts = [rho.real, rho.imag] if jnp.iscomplexobj(rho) else [rho]
     moved = []

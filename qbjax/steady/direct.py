@@ -95,9 +95,7 @@ class Direct(General):
         """Return the stationary state of one model; it is never ambiguous."""
         live = generator.basis.live(model.N)
         nullity = None if self.is_unique else jnp.asarray(nullspace.nullity(model))
-        # Sums without rounding are there for one ladder.
-        exact = generator if model.has_local_noise else refined(model)
-        stationary = direct(generator, exact, start, live, nullity)
+        stationary = direct(generator, refined(model), start, live, nullity)
         return Outcome(stationary, jnp.asarray(False), None)
 
 
@@ -108,7 +106,7 @@ def _fits_one_matrix(generator: Generator) -> bool:
 
 def direct(
     generator: Generator,
-    exact: Refined | Generator,
+    exact: Refined,
     start: jax.Array,
     live: jax.Array,
     nullity: jax.Array | None,
@@ -188,7 +186,7 @@ def _relaxation(system: System, norm: jax.Array, pseudo: PseudoTime) -> tuple[Li
 
 
 def _refined(
-    system: System, exact: Refined | Generator, solve: LinearMap, start: jax.Array, steps: int
+    system: System, exact: Refined, solve: LinearMap, start: jax.Array, steps: int
 ) -> tuple[jax.Array, jax.Array]:
     """Return where steps of pseudo-time lead to, refined, and the norm of the last correction.
 

@@ -49,7 +49,7 @@ class System(eqx.Module):
         """Return the Hermitian part of a matrix."""
 
     @abstractmethod
-    def refined(self, exact: Refined | Generator, vector: jax.Array) -> jax.Array:
+    def refined(self, exact: Refined, vector: jax.Array) -> jax.Array:
         """Return L rho of a Hermitian matrix without its rounding."""
 
     @abstractmethod
@@ -110,12 +110,11 @@ class Blocks(System):
         rho = from_blocks(self.generator, vector)
         return to_blocks(self.generator, (rho + rho.conj().T) / 2)
 
-    def refined(self, exact: Refined | Generator, vector: jax.Array) -> jax.Array:
+    def refined(self, exact: Refined, vector: jax.Array) -> jax.Array:
         """Return L rho of a Hermitian matrix without its rounding."""
-        assert isinstance(exact, Refined)
         rho = from_blocks(self.generator, vector)
         shape = 2 * (self.generator.charger_levels, self.generator.levels)
-        return to_blocks(self.generator, exact(rho.reshape(shape)).reshape(rho.shape))
+        return to_blocks(self.generator, exact(rho.reshape(1, *shape)).reshape(rho.shape))
 
     def __matmul__(self, vector: jax.Array) -> jax.Array:
         """Return L rho."""
@@ -166,14 +165,12 @@ class Packed(System):
         """Return the Hermitian part of a matrix."""
         return vector
 
-    def refined(self, exact: Refined | Generator, vector: jax.Array) -> jax.Array:
-        """Return L rho of a Hermitian matrix without its rounding, or just so by a generator."""
-        if isinstance(exact, Generator):
-            return self @ vector
-        rho = as_matrices(self.generator, self.stored(vector))[0]
+    def refined(self, exact: Refined, vector: jax.Array) -> jax.Array:
+        """Return L rho of a Hermitian matrix without its rounding."""
+        rho = as_matrices(self.generator, self.stored(vector))
         shape = 2 * (self.generator.charger_levels, self.generator.levels)
-        change = exact(rho.reshape(shape)).reshape(rho.shape)
-        return self.vector(from_matrices(self.generator, change[None], self.parts))
+        change = exact(rho.reshape(-1, *shape)).reshape(rho.shape)
+        return self.vector(from_matrices(self.generator, change, self.parts))
 
     def __matmul__(self, vector: jax.Array) -> jax.Array:
         """Return L rho."""

@@ -103,6 +103,26 @@ def test_steady_states_of_many_qubits(F, N, energy, ergotropy):
     np.testing.assert_allclose((ss.energy, ss.ergotropy), (energy, ergotropy), atol=2e-9)
 
 
+def test_rates_far_apart():
+    """One program; what is slow is told to all digits beside what is fast."""
+    decay = np.array([1e-9, 1e6, 0.02])
+    given = {"N": 2, "F": 0.7, "gamma_C": 1.2}
+    found = qb.steady_state(qb.StarBattery(gamma_down=decay, gamma_up=0.5 * decay, **given))
+    for i, rate in enumerate(decay):
+        # Both rates are of one size: what is stationary is that of the equation over the rate.
+        L = superoperator(*equation(gamma_down=rate, gamma_up=0.5 * rate, **given)) / rate
+        if rate == 1e-9:
+            # To first order in the rate nothing is left but equal populations.
+            expected = np.eye(4) / 4
+        else:
+            L[0] = np.eye(8).ravel()
+            right = np.zeros(64)
+            right[0] = 1.0
+            expected = battery(np.linalg.solve(L, right).reshape(8, 8), 2)
+        state = found.battery[i]
+        np.testing.assert_allclose(state.full(), expected, rtol=0, atol=1e-8)
+
+
 def test_other_figures_of_merit(few_qubits):
     four, eight = (jax.tree.map(lambda leaf, i=i: leaf[i], few_qubits.battery) for i in (0, 1))
     for space, expected in (("symmetric", 0.2191163596), ("local", 0.2055156280)):

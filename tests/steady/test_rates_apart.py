@@ -129,7 +129,7 @@ def test_the_residual_in_rational_arithmetic():
         change = change + rate * (J @ x @ J.T - (lost @ x + x @ lost) / 2)
         size = size + rate * (J @ abs(x) @ J.T + (lost @ abs(x) + abs(x) @ lost) / 2)
     exact = change.astype(float)
-    ours = np.asarray(refined(model)(rho.real.reshape(2, 3, 2, 3))).reshape(6, 6)
+    ours = np.asarray(refined(model)(rho.real.reshape(1, 2, 3, 2, 3))).reshape(6, 6)
     # Of a product, what halves of the digits make crosswise is rounded, to 2^-79 of it.
     rounding = 2.0**-78 * float(np.max(size))
     assert 1e6 * rounding < np.max(np.abs(exact)) < 1e-9
