@@ -15,7 +15,7 @@ from qbjax.basis.basis import Basis
 from qbjax.basis.ladder import level_numbers, lowering_elements
 from qbjax.basis.ladders import Ladders, binomials, copies
 from qbjax.common import linalg
-from qbjax.common.checks import as_array, is_concrete, require
+from qbjax.common.checks import as_array, goes_with, is_concrete, require, require_known
 from qbjax.common.printing import Line, Printed
 
 # The most qubits whose space of 2^N states is written out.
@@ -36,7 +36,7 @@ class LadderState(Printed):
     Raises
     ------
     ArgumentError
-        Where the blocks have another shape.
+        Where the blocks have another shape, or N is none that they have room for.
 
     Examples
     --------
@@ -57,8 +57,14 @@ class LadderState(Printed):
         fits = array.ndim >= 3 and levels >= 2 and array.shape[-3:] == shape
         require(fits, "blocks", "of shape (..., K, L, L), K = L/2 rounded up", str(array.shape))
         self.blocks = jnp.asarray(array)
-        N = levels - 1 if N is None else N
-        self.N = jnp.broadcast_to(jnp.asarray(N), array.shape[:-3])
+        qubits = as_array(levels - 1 if N is None else N, "N")
+        words = f"an integer between 1 and {levels - 1}"
+        require(bool(jnp.issubdtype(qubits.dtype, jnp.integer)), "N", words, qubits)
+        require_known((qubits >= 1) & (qubits < levels), "N", words, qubits)
+        batch = array.shape[:-3]
+        goes = goes_with(batch, qubits.shape) and qubits.ndim <= len(batch)
+        require(goes, "N", f"of a shape that goes with {batch}", str(qubits.shape))
+        self.N = jnp.broadcast_to(jnp.asarray(qubits), batch)
 
     def _title(self) -> str:
         return f"LadderState: a battery on {self.blocks.shape[-3]} ladders"
@@ -140,7 +146,8 @@ def _spectrum(blocks: jax.Array, N: jax.Array) -> tuple[jax.Array, jax.Array]:
     values = linalg.eigvalsh(
         blocks - 2.0 * jnp.where(live, 0.0, 1.0)[..., None] * jnp.eye(len(live[0]))
     )
-    there = values > -1.0
+    missing = blocks.shape[-1] - jnp.sum(live, axis=-1)
+    there = level_numbers(blocks.shape[-1]) >= missing[:, None]
     many = jnp.where(there, copies(N, len(blocks))[:, None], 0.0)
     return jnp.where(there, values, 0.0).ravel(), many.ravel()
 

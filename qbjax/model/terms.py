@@ -173,6 +173,8 @@ class Term(Printed):
     battery
         One of `qbjax.identity`, `excitations`, `J_z`, `J_minus`, `J_plus`, or any function
         (N, levels) that returns the bands {k: <n|B|n-k> over n}; or a matrix (levels, levels).
+        Beside noise on single qubits it is asked for every ladder, as that of N - 2k qubits; an
+        argument `singlets` is told k.
         What they have above the level N of a padded model is left out.
 
     Raises
@@ -325,9 +327,9 @@ class LocalJump(Printed):
     def __init__(self, rate: Value, matrix: types.ArrayLike):
         """Check both."""
         self.rate = rate if is_pulse(rate) else checked_rate(rate)
+        shape = as_array(matrix, "matrix").shape
+        require(shape == (2, 2), "matrix", "of shape (2, 2)", f"of shape {shape}")
         self.matrix = _bands(matrix, "matrix")
-        sizes = {band.shape[-1] for band in self.matrix.values()}
-        require(sizes <= {2}, "matrix", "of shape (2, 2)", f"of {max(sizes, default=0)} rows")
 
     def _lines(self) -> list[Line]:
         return [("rate", in_words(self.rate), "(unit of g)"), ("matrix", "of every qubit", "")]
@@ -349,9 +351,9 @@ def checked_rate(rate: Value) -> jax.Array:
 
 
 def bands_of(function: Battery, N: ArrayLike, levels: int, singlets: ArrayLike = 0) -> Bands:
-    """Return the bands that a function makes; one of three arguments is told the singlets, too."""
-    told = (singlets,) if len(inspect.signature(function).parameters) > 2 else ()
-    return function(N, levels, *told)
+    """Return the bands that a function makes; one with an argument `singlets` is told these."""
+    asks = "singlets" in inspect.signature(function).parameters
+    return function(N, levels, **({"singlets": singlets} if asks else {}))
 
 
 def total(

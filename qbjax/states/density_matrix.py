@@ -108,6 +108,8 @@ def _start_of_blocks(rho0: object, basis: Basis, N: ArrayLike, charger: Charger)
     shape = (basis.blocks, levels, levels) if battery else (basis.blocks, *2 * (size, levels))
     require(blocks.shape == shape, "rho0", f"of blocks of the shape {shape}", str(blocks.shape))
     refused = _demand(_block_checks(blocks, tolerance), "rho0")
+    if isinstance(rho0, LadderState):
+        refused |= _all_alike(rho0.N, N)
     module = array_module(blocks, N)
     if battery:
         rest = (size - 1) * levels
@@ -117,6 +119,13 @@ def _start_of_blocks(rho0: object, basis: Basis, N: ArrayLike, charger: Charger)
     stray = module.max(module.abs(rho) * outside[:, None, :, None, None])
     refused |= refusal(stray == 0, "rho0", "empty outside the ladders of N", _text("{:.6g}", stray))
     return Start(jnp.asarray(rho), refused, battery and not jnp.iscomplexobj(rho))
+
+
+def _all_alike(own: jax.Array, N: ArrayLike) -> Condition:
+    """Refuse a start of another number of qubits than that of the models."""
+    module = array_module(own, N)
+    same = module.all(module.asarray(own) == module.asarray(N))
+    return refusal(same, "rho0", "of as many qubits as the model", _text("of {:g}", own))
 
 
 def _block_checks(blocks: Array, tolerance: float) -> "_Checks":
@@ -231,17 +240,21 @@ def as_one_ladder(rho_B: object) -> jax.Array:
 def as_ladders(state: LadderState) -> LadderState:
     """Return a state on several ladders, or a batch, with NaN where JAX is tracing what is none."""
     blocks, tolerance = _in_working_precision(state.blocks, "rho_B")
-    each = blocks.reshape(-1, *blocks.shape[-3:])
-    if is_concrete(blocks):
-        for one in each:
-            _demand(_block_checks(np.asarray(one), tolerance), "rho_B")
+    each, sizes = blocks.reshape(-1, *blocks.shape[-3:]), state.N.ravel()
+
+    def refused(one: Array, N: Array) -> Condition:
+        live = Ladders(one.shape[-1]).live(N)
+        module = array_module(one, live)
+        stray = module.max(module.abs(one) * module.logical_not(live)[:, :, None])
+        empty = (stray == 0, "empty outside the ladders of N", _text("{:.6g}", stray))
+        return _demand([empty, *_block_checks(one, tolerance)], "rho_B")
+
+    if is_concrete(state):
+        for one, N in zip(np.asarray(each), np.asarray(sizes), strict=True):
+            refused(one, N)
         return state
-
-    def refused(one: jax.Array) -> jax.Array:
-        return jnp.any(jnp.asarray(_demand(_block_checks(one, tolerance), "rho_B")))
-
-    flags = jax.vmap(refused)(jnp.asarray(each)).reshape(blocks.shape[:-3])
-    return LadderState(blank(flags, jnp.asarray(blocks)), state.N)
+    flags = jax.vmap(lambda one, N: jnp.any(jnp.asarray(refused(one, N))))(each, sizes)
+    return LadderState(blank(flags.reshape(blocks.shape[:-3]), jnp.asarray(blocks)), state.N)
 
 
 def _without_charger(rho: Array) -> Array:

@@ -87,10 +87,10 @@ def energy(rho_B: ArrayLike | LadderState, omega_B: ArrayLike = 1.0) -> jax.Arra
 def passive_state(rho_B: ArrayLike | LadderState) -> jax.Array:
     """Return the passive state, Eq. (A3): the eigenvalues in descending order on the diagonal.
 
-    The matrix is the same for both spaces; what differs is where it lives. For "symmetric", entry n
-    sits on the Dicke level n. For "full", entry 0 sits on the ground state and entry n > 0 on the
-    n-th state of the first excited manifold, so its energy is `passive_energy` and not `energy` of
-    this matrix.
+    The matrix is the same for "full" and "symmetric"; what differs is where it lives. For
+    "symmetric", entry n sits on the Dicke level n. For "full", entry 0 sits on the ground state and
+    entry n > 0 on the n-th state of the first excited manifold, so its energy is `passive_energy`
+    and not `energy` of this matrix.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def passive_energy(
     ------
     ArgumentError
         Where rho_B is no state or omega_B not positive (NaN where JAX is tracing them), or where
-        space is neither choice.
+        space is none of the choices.
 
     Examples
     --------
@@ -180,7 +180,7 @@ def ergotropy(
     ------
     ArgumentError
         Where rho_B is no state or omega_B not positive (NaN where JAX is tracing them), or where
-        space is neither choice.
+        space is none of the choices.
 
     Examples
     --------
@@ -214,7 +214,7 @@ def ergotropy_ratio(rho_B: ArrayLike | LadderState, space: str = "full") -> jax.
     Raises
     ------
     ArgumentError
-        Where rho_B is no state (NaN where JAX is tracing them), or space neither choice.
+        Where rho_B is no state (NaN where JAX is tracing them), or space none of the choices.
 
     Examples
     --------
@@ -228,7 +228,7 @@ def ergotropy_ratio(rho_B: ArrayLike | LadderState, space: str = "full") -> jax.
     stored = excitations_of(rho_B)
     extracted = extractable(rho_B, space)
     # Both numbers carry errors of this size; below it their quotient is noise.
-    charged = stored > levels_of(rho_B) * jnp.finfo(stored.dtype).eps
+    charged = ~(stored <= levels_of(rho_B) * jnp.finfo(stored.dtype).eps)
     return jnp.where(charged, extracted / jnp.where(charged, stored, 1.0), 0.0)
 
 
@@ -258,7 +258,7 @@ def incoherent_ergotropy(
     ------
     ArgumentError
         Where rho_B is no state or omega_B not positive (NaN where JAX is tracing them), or where
-        space is neither choice.
+        space is none of the choices.
 
     Examples
     --------
@@ -298,7 +298,7 @@ def coherent_ergotropy(
     ------
     ArgumentError
         Where rho_B is no state or omega_B not positive (NaN where JAX is tracing them), or where
-        space is neither choice.
+        space is none of the choices.
 
     Examples
     --------
@@ -349,7 +349,7 @@ def capacity(
     ------
     ArgumentError
         Where rho_B is no state, omega_B not positive or N not between 1 and the top level (traced
-        values are not looked at), or where space is neither choice.
+        values are not looked at), or where space is none of the choices.
 
     Examples
     --------

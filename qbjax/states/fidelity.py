@@ -8,7 +8,7 @@ from jaxtyping import PyTree
 
 from qbjax.basis.states import LadderState, on_all_ladders
 from qbjax.common import linalg
-from qbjax.common.checks import require
+from qbjax.common.checks import blank, refusal, require
 from qbjax.common.types import ArrayLike
 from qbjax.states.density_matrix import as_ladders, as_state
 
@@ -79,7 +79,7 @@ def entropy(rho: ArrayLike | LadderState) -> jax.Array:
         shares = linalg.eigvalsh(as_state(rho, "rho"))
         copies = jnp.ones(shares.shape)
     # What rounding leaves of zero counts as zero.
-    occupied = shares > shares.shape[-1] * jnp.finfo(shares.dtype).eps * copies
+    occupied = ~(shares <= shares.shape[-1] * jnp.finfo(shares.dtype).eps * copies)
     heights = jnp.where(occupied, shares / jnp.where(occupied, copies, 1.0), 1.0)
     terms = -shares * jnp.log(heights)
     return jnp.sum(jnp.where(occupied & (copies > 0), terms, 0.0), axis=-1)
@@ -138,18 +138,21 @@ def fidelity(
 
 def _same_ladders(rho: object, sigma: object) -> tuple[jax.Array, jax.Array]:
     """Return the blocks of two states on the same ladders, whose copies have the same fidelity."""
-    blocks = []
+    states = []
     for name, state in (("rho", rho), ("sigma", sigma)):
         if not isinstance(state, LadderState):
             state = on_all_ladders(as_state(state, name))
-        blocks.append(as_ladders(state).blocks)
+        states.append(as_ladders(state))
+    blocks = [state.blocks for state in states]
     first, second = blocks
     same = first.shape[-3:] == second.shape[-3:]
     require(same, "sigma", f"of blocks as those of rho, {first.shape[-3:]}", str(second.shape))
     dtype = jnp.promote_types(first.dtype, second.dtype)
     shape = jnp.broadcast_shapes(first.shape, second.shape)
     first, second = (jnp.broadcast_to(x.astype(dtype), shape) for x in blocks)
-    return first, second
+    one, other = (state.N for state in states)
+    refused = refusal(one == other, "sigma", "of as many qubits as rho", other)
+    return blank(jnp.broadcast_to(jnp.asarray(refused), shape[:-3]), first), second
 
 
 @jax.custom_jvp

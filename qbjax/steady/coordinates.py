@@ -40,7 +40,11 @@ class Coordinates(eqx.Module):
     def stored(self, vector: jax.Array) -> jax.Array:
         """Return a vector as a stored state."""
         places, weights = self._places
-        flat = jnp.zeros(int(np.prod(self._shape))).at[places].set(vector / weights)
+        flat = (
+            jnp.zeros(int(np.prod(self._shape)))
+            .at[places]
+            .set(vector / weights, unique_indices=True)
+        )
         upper = flat.reshape(self._shape)
         signs = np.array([1.0, -1.0])[: self.parts, None, None, None, None]
         below = np.tri(self.generator.levels, k=-1, dtype=bool)

@@ -37,11 +37,11 @@ from qbjax.steady.stationary import (
     trace,
 )
 
-# The same for GMRES, with the number of steps.
+# Where there may be several states: shift of pseudo-time over the norm of L, and the steps.
 _SHIFT, _STEPS = 3e-5, 8
 # Shift of the preconditioner over the norm of L: keeps it regular where nothing damps a level.
 _SOFT = 1e-3
-# The same for the pairs of all ladders, in the unit of g.
+# The same for the pairs of all ladders, over the larger of F and g.
 _SOFT_PAIRS = 1e-3
 # Residual that GMRES aims at, over the norm of L times that of the state: rounding, with a margin.
 _TARGET = 1e-13
@@ -76,12 +76,14 @@ class Iterative(General):
         collective = any(getattr(model, name) is not None for name in COLLECTIVE)
         others = has_own_terms or collective
         plan: Plan = "populations" if one and not others else "lyapunov"
-        if model.has_local_noise:
+        if model.has_local_noise and nullspace.promises_one(model):
             resonant = model.charger == qubit() and model.omega_d is None and model.kappa is None
             plan = "pairs" if resonant and not others else "populations"
 
         def solve(start: jax.Array) -> Stationary:
-            return iterative(generator, start, live, model.N, one, plan)
+            unit = jnp.maximum(jnp.abs(model.F), jnp.abs(model.g))
+            unit = jax.lax.stop_gradient(jnp.where(unit > 0, unit, 1.0))
+            return iterative(generator, start, live, model.N, unit, one, plan)
 
         if not has_own_terms:
             # Structure promised one stationary state, but the values may be zero; where it did not,
@@ -102,6 +104,7 @@ def iterative(
     start: jax.Array,
     live: jax.Array,
     N: jax.Array,
+    unit: jax.Array,
     unique: bool,
     plan: Plan,
 ) -> Stationary:
@@ -111,6 +114,8 @@ def iterative(
     ----------
     generator, start, live, N
         As for `direct`, and the number of qubits.
+    unit
+        The unit of frequency: that of F and g.
     unique
         Whether there is but one stationary state, as the structure says.
     plan
@@ -125,18 +130,18 @@ def iterative(
     coarse = None
     if plan == "pairs":
         vectors = singular_vectors(fixed, live, N)
-        inverse = pairs(fixed, vectors, shift + _SOFT_PAIRS)
-        coarse = populations(fixed, vectors, live)
+        inverse = pairs(fixed, vectors, shift + _SOFT_PAIRS * unit)
+        coarse = populations(fixed, vectors, live, unit)
     else:
         inverse = lyapunov(fixed, live, shift + _SOFT * norm)
         if plan == "populations":
-            coarse = populations(fixed, eigenvectors(fixed, live), live)
+            coarse = populations(fixed, eigenvectors(fixed, live), live, unit)
     x = start
     if coarse is not None:
         at_rest = coarse.state(coarse.rest, as_matrices(fixed, start))
         x = from_matrices(fixed, at_rest, len(start))
         x = jax.lax.stop_gradient(x / trace(fixed, x))
-    system = _System(generator, jax.lax.stop_gradient(x), shift, live, inverse, coarse)
+    system = _System(generator, jax.lax.stop_gradient(unit * x), shift, live, inverse, coarse)
     probe = probe_state(fixed, start, live)
 
     def step(x: jax.Array) -> Found:
@@ -179,7 +184,8 @@ def _found(system: "_System", b: jax.Array, target: jax.Array, probe: jax.Array)
     length = state_norm(system.generator, b)
 
     def decaying(x: jax.Array) -> jax.Array:
-        x = x - trace(system.generator, x) * system.anchor
+        share = trace(system.generator, x) / trace(system.generator, system.anchor)
+        x = x - share * system.anchor
         return x / jnp.maximum(state_norm(system.generator, x), 1e-300)
 
     def solve(right: jax.Array, number: jax.Array) -> tuple[jax.Array, tuple]:
@@ -216,7 +222,10 @@ def _found_jvp(primals: tuple, tangents: tuple) -> tuple[Found, Found]:
 
 
 class _System(eqx.Module):
-    """The regular system (s - L + A Tr) X = B on stored states, and its approximate inverse."""
+    """The regular system (s - L + A Tr) X = B on stored states, and its approximate inverse.
+
+    A is a state times the unit of frequency, so that no part is lost beside another.
+    """
 
     generator: Generator
     anchor: jax.Array

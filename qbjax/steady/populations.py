@@ -11,6 +11,7 @@ good start for the whole equation, and their inverse takes care of the modes tha
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from qbjax.basis.operators import Operator
 from qbjax.common import linalg
@@ -35,11 +36,14 @@ class Populations(eqx.Module):
         Minus the rate matrix, with a small shift, eliminated.
     rest
         The populations at rest, shape (blocks, n).
+    unit
+        What the equation that is solved multiplies the trace by.
     """
 
     vectors: jax.Array
     rates: "Rates"
     rest: jax.Array
+    unit: jax.Array
 
     def __call__(self, matrices: jax.Array) -> jax.Array:
         """Return the state that the populations of a right-hand side (blocks, d, d) lead to."""
@@ -50,7 +54,7 @@ class Populations(eqx.Module):
         traced = jnp.sum(right * _transposed(self.vectors), axis=(1, 3)).real
         source = jnp.sum(traced)
         populations = self.rates.solve(traced - source * self.rest)
-        populations = populations + (source - jnp.sum(populations)) * self.rest
+        populations = populations + (source / self.unit - jnp.sum(populations)) * self.rest
         return self.state(populations, matrices)
 
     def state(self, populations: jax.Array, like: jax.Array) -> jax.Array:
@@ -65,7 +69,9 @@ class Populations(eqx.Module):
         return square.reshape(like.shape)
 
 
-def populations(generator: Generator, vectors: jax.Array, live: jax.Array) -> Populations:
+def populations(
+    generator: Generator, vectors: jax.Array, live: jax.Array, unit: ArrayLike = 1.0
+) -> Populations:
     """Set up the rate equation, W_jk = sum_m r_m |<j|L_m|k>|^2 for j != k."""
     blocks, c, n, _ = vectors.shape
     d = c * n
@@ -95,7 +101,7 @@ def populations(generator: Generator, vectors: jax.Array, live: jax.Array) -> Po
         return rest / jnp.sum(rest)
 
     rest = jax.lax.fori_loop(0, _STEPS, settle, there / jnp.sum(there))
-    return Populations(vectors, solved, rest)
+    return Populations(vectors, solved, rest, jnp.asarray(unit))
 
 
 class Rates(eqx.Module):

@@ -109,7 +109,26 @@ def test_matrices_of_one_ladder_are_refused():
             qb.StarBattery(N=3, F=0.5, gamma_down=0.1, **given)
 
 
-@pytest.mark.parametrize("matrix", [np.eye(3), np.ones(2), [[np.nan, 0.0], [0.0, 0.0]]])
+def test_functions_are_told_the_singlets_by_name():
+    """And nothing else: what has a default keeps it."""
+
+    def number(N, levels, singlets):
+        return {0: (jnp.arange(levels) + singlets) * qb.identity(N, levels)[0]}
+
+    def twice(N, levels, scale=2.0):
+        return {0: scale * qb.J_z(N, levels)[0]}
+
+    def entries(battery):
+        model = qb.StarBattery(N=3, F=0.4, gamma_z=0.1, hamiltonian=qb.Term(0.3, battery=battery))
+        return lindblad.generator(model).drift.entries[0, 0, 1]
+
+    np.testing.assert_allclose(entries(number), entries(qb.excitations), atol=1e-15)
+    np.testing.assert_allclose(entries(twice), 2 * entries(qb.J_z), atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    "matrix", [np.zeros((3, 3)), np.eye(3), np.ones(2), [[np.nan, 0.0], [0.0, 0.0]]]
+)
 def test_jumps_of_a_qubit_are_two_by_two(matrix):
     with pytest.raises(qb.ArgumentError, match="Argument `matrix` must be"):
         qb.LocalJump(0.1, matrix)

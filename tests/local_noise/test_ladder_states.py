@@ -146,8 +146,49 @@ def test_what_is_no_state_is_refused_or_flagged(name):
         blocks[0, 0, 0] += 0.9
     with pytest.raises(qb.ArgumentError, match="Argument `rho_B` must be"):
         qb.ergotropy(qb.LadderState(blocks))
-    traced = jax.jit(lambda x: qb.ergotropy(qb.LadderState(x)))(blocks)
-    assert np.isnan(traced)
+    figures = (qb.energy, qb.ergotropy, qb.passive_energy, qb.capacity, qb.purity, qb.entropy)
+    figures += (qb.ergotropy_ratio, qb.coherent_ergotropy, qb.incoherent_ergotropy)
+
+    @jax.jit
+    def traced(x):
+        return [figure(qb.LadderState(x)) for figure in figures]
+
+    assert np.all(np.isnan(traced(blocks)))
+    assert not np.any(np.isnan(traced(np.array(random_state(3, 0, real=True).blocks))))
+
+
+def test_levels_that_a_ladder_has_not_are_empty():
+    blocks = np.zeros((2, 4, 4))
+    blocks[1, 0, 0] = 1.0
+    with pytest.raises(qb.ArgumentError, match="`rho_B` must be empty outside the ladders of N"):
+        qb.energy(qb.LadderState(blocks))
+    blocks = np.zeros((2, 4, 4))
+    blocks[0, 3, 3] = 1.0
+    with pytest.raises(qb.ArgumentError, match="`rho_B` must be empty outside the ladders of N"):
+        qb.energy(qb.LadderState(blocks, 2))
+    assert np.isnan(jax.jit(lambda x: qb.energy(qb.LadderState(x, 2)))(blocks))
+
+
+@pytest.mark.parametrize("N", [0, 4, -1, 2.0, "a", [1, 2]])
+def test_the_number_of_qubits_is_looked_at(N):
+    with pytest.raises(qb.ArgumentError, match="Argument `N` must be"):
+        qb.LadderState(np.zeros((2, 4, 4)), N)
+
+
+def test_states_of_other_numbers_of_qubits_are_not_compared():
+    blocks = np.zeros((2, 4, 4))
+    blocks[0, 0, 0] = 1.0
+    with pytest.raises(qb.ArgumentError, match="`sigma` must be of as many qubits as rho"):
+        qb.fidelity(qb.LadderState(blocks, 2), qb.LadderState(blocks, 3))
+    # One of a ladder is a battery of as many levels.
+    np.testing.assert_allclose(qb.fidelity(qb.LadderState(blocks), blocks[0]), 1.0, rtol=1e-12)
+
+
+def test_one_out_of_a_batch():
+    batch = qb.LadderState(np.stack([random_state(3, i).blocks for i in (0, 1)]))
+    np.testing.assert_allclose(qb.energy(batch[1]), qb.energy(batch)[1], rtol=1e-14)
+    with pytest.raises(qb.ArgumentError, match="Argument `index` must be for a batch"):
+        batch[0][0]
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (1, 4, 4), (3, 4, 4), (2, 4, 5), ()])

@@ -122,6 +122,17 @@ def test_rates_far_apart():
         np.testing.assert_allclose(state.full(), expected, rtol=0, atol=1e-8)
 
 
+def test_the_unit_of_frequency_is_free():
+    def steps(unit):
+        rates = {name: unit * rate for name, rate in NOISE.items()}
+        ss = qb.steady_state(qb.StarBattery(N=5, F=0.5 * unit, g=unit, **rates), method="iterative")
+        return ss.energy, ss.iterations
+
+    (energy, count), (other, others) = steps(1.0), steps(1e-5)
+    np.testing.assert_allclose(other, energy, atol=1e-9)
+    assert abs(count - others) <= 2
+
+
 def test_other_figures_of_merit(few_qubits):
     four, eight = (jax.tree.map(lambda leaf, i=i: leaf[i], few_qubits.battery) for i in (0, 1))
     for space, expected in (("symmetric", 0.2191163596), ("local", 0.2055156280)):
@@ -219,7 +230,8 @@ def test_starts_that_are_none_are_refused(form):
     with pytest.raises(qb.ArgumentError, match="Argument `rho0` must be of blocks of the shape"):
         qb.evolve(qb.StarBattery(N=5, F=0.5, **NOISE), [1.0], rho0=start)
     small = qb.StarBattery(N=np.array(2), N_max=3, F=0.5, **NOISE)
-    with pytest.raises(qb.ArgumentError, match="Argument `rho0` must be empty outside"):
+    words = "of as many qubits as the model" if form == "state" else "empty outside"
+    with pytest.raises(qb.ArgumentError, match=f"Argument `rho0` must be {words}"):
         qb.evolve(small, [1.0], rho0=start)
 
 
