@@ -96,7 +96,9 @@ def rows(smoke: bool) -> Iterator[Row]:
             def error(energy: Any, N: int = N, exact: float | None = exact) -> float | None:
                 return None if exact is None else float(abs(energy - exact) / N)
 
-            yield from contest.rows({"N": N, "steady": F}, contenders, error, lambda value: {})
+            yield from contest.rows(
+                {"N": N, "task": f"steady state, F/g = {F:g}"}, contenders, error, lambda value: {}
+            )
     for N in (2,) if smoke else (4, 10, 20, 50):
         model = qb.StarBattery(N=N, F=2.0, **NOISE)
         exact_curve = WithCharger(N, 2.0).curve(1e-12) if N <= 20 else None
@@ -107,4 +109,6 @@ def rows(smoke: bool) -> Iterator[Row]:
         def off(energies: Any, N: int = N, exact: Any = exact_curve) -> float | None:
             return None if exact is None else float(np.abs(energies - exact).max() / N)
 
-        yield from contest.rows({"N": N, "curve": 2.0}, contenders, off, lambda value: {})
+        yield from contest.rows(
+            {"N": N, "task": "curve to t = 100/g"}, contenders, off, lambda value: {}
+        )
