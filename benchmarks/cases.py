@@ -20,7 +20,6 @@ CASES = (
     "optimum",
     "gradients",
     "scaling",
-    "local_noise",
 )
 # What may raise at the smallest size: ARPACK starts from a random vector.
 REFUSING = ("QuTiP steadystate power", "QuTiP steadystate eigen")
