@@ -143,7 +143,7 @@ BAD_MODELS = [
     ),
     (
         {"jumps": [qb.Term(1.0)]},
-        "`jumps` must be a qbjax.Jump or a sequence of them, but",
+        "`jumps` must be a qbjax.Jump or qbjax.LocalJump or a sequence of them, but",
     ),
 ]
 
