@@ -247,7 +247,9 @@ def as_ladders(state: LadderState) -> LadderState:
         module = array_module(one, live)
         stray = module.max(module.abs(one) * module.logical_not(live)[:, :, None])
         empty = (stray == 0, "empty outside the ladders of N", _text("{:.6g}", stray))
-        return _demand([empty, *_block_checks(one, tolerance)], "rho_B")
+        # The twin of what the constructor asks of a number that it can see.
+        known = ((N >= 1) & (one.shape[-1] > N), "of a number of qubits that it has room for", "")
+        return _demand([known, empty, *_block_checks(one, tolerance)], "rho_B")
 
     if is_concrete(state):
         for one, N in zip(np.asarray(each), np.asarray(sizes), strict=True):

@@ -175,6 +175,13 @@ def test_the_number_of_qubits_is_looked_at(N):
         qb.LadderState(np.zeros((2, 4, 4)), N)
 
 
+def test_a_number_of_qubits_out_of_range_is_flagged():
+    blocks = np.zeros((2, 4, 4))
+    blocks[0, 0, 0] = 1.0
+    energies = jax.jit(jax.vmap(lambda N: qb.energy(qb.LadderState(blocks, N))))(np.arange(5))
+    np.testing.assert_array_equal(np.isnan(energies), [True, False, False, False, True])
+
+
 def test_states_of_other_numbers_of_qubits_are_not_compared():
     blocks = np.zeros((2, 4, 4))
     blocks[0, 0, 0] = 1.0

@@ -115,7 +115,7 @@ GENERAL = {
     "gamma_up": (0.1, NEGATIVE),
     "gamma_z": (0.1, NEGATIVE),
     "rate": (0.1, NEGATIVE),
-    "rate of a jump of each qubit": (0.1, NEGATIVE),
+    "local rate": (0.1, NEGATIVE),
     "coefficient": (0.2, NOT_FINITE),
     # Rounding is no more than 1e-12 of it.
     "hamiltonian": (0.2, (0.3, 0.2 * (1 + 1e-10))),
@@ -246,7 +246,7 @@ def test_the_host_refuses_by_name():
     for solve, table in TWINS.values():
         for argument, row in rows(table)[1:]:
             named = {"hamiltonian": "hamiltonian", "piecewise rate": "gamma_C"}.get(
-                argument, argument
+                argument, argument.removeprefix("local ")
             )
             with pytest.raises(qb.ArgumentError, match=f"Argument `{named}` must be"):
                 solve(*row)
@@ -309,6 +309,7 @@ def test_no_check_of_numbers_is_without_a_twin():
         "power": 1,
         "pulses": 5,
         "star_battery": 5,
+        "states": 1,
         "steady_state": 1,
         "terms": 3,
     }
