@@ -16,8 +16,7 @@ from typing import Any
 
 import jax
 
-# Imported for its precision, which not every case would bring.
-import qbjax  # noqa: F401
+import qbjax
 
 # Seconds: what takes longer is not run again; only once; and not at the next size, where it would
 # take about a minute.
@@ -121,8 +120,9 @@ def clocked(call: Contender, fetched: bool = True) -> tuple[Any, float]:
 
 def made_with() -> dict[str, Any]:
     """Return the versions, the machine and the date."""
-    names = ("qbjax", "jax", "jaxlib", "diffrax", "numpy", "scipy", "qutip", "dynamiqs")
-    found = {name: _version(name) for name in names}
+    # Importing qbjax is also what sets the precision.
+    names = ("jax", "jaxlib", "diffrax", "numpy", "scipy", "qutip", "dynamiqs")
+    found = {"qbjax": qbjax.__version__, **{name: _version(name) for name in names}}
     device = jax.devices()[0]
     return {
         "date": datetime.date.today().isoformat(),

@@ -39,9 +39,9 @@ def _steady(sizes: tuple[int, ...]) -> list[tuple]:
     rows = []
     for F in (2.0, INTERMEDIATE):
         N, rates = map(np.ravel, np.meshgrid(sizes, _DECAY, indexing="ij"))
-        given: dict[str, PyTree] = {"F": F, "gamma_C": _GAMMA_C, "N_max": max(sizes)}
-        state = qb.steady_state(qb.StarBattery(N=N, gamma_down=rates, **given), state=False)
-        quiet = qb.steady_state(qb.StarBattery(N=np.array(sizes), **given), state=False)
+        shared: dict[str, PyTree] = {"F": F, "gamma_C": _GAMMA_C, "N_max": max(sizes)}
+        state = qb.steady_state(qb.StarBattery(N=N, gamma_down=rates, **shared), state=False)
+        quiet = qb.steady_state(qb.StarBattery(N=np.array(sizes), **shared), state=False)
         noisy = zip(N, rates, state.energy, state.ergotropy, strict=True)
         silent = zip(sizes, np.zeros(len(sizes)), quiet.energy, quiet.ergotropy, strict=True)
         rows += [("steady", F, *row) for row in (*noisy, *silent)]

@@ -102,8 +102,8 @@ def _start_of_blocks(rho0: object, basis: Basis, N: ArrayLike, charger: Charger)
     several = isinstance(basis, Ladders)
     require(several, "rho0", "a state of one ladder without noise on single qubits", "of several")
     battery = isinstance(rho0, LadderState)
-    given = rho0.blocks if isinstance(rho0, LadderState) else rho0
-    blocks, tolerance = _in_working_precision(given, "rho0")
+    values = rho0.blocks if isinstance(rho0, LadderState) else rho0
+    blocks, tolerance = _in_working_precision(values, "rho0")
     size, levels = charger.levels, basis.levels
     shape = (basis.blocks, levels, levels) if battery else (basis.blocks, *2 * (size, levels))
     require(blocks.shape == shape, "rho0", f"of blocks of the shape {shape}", str(blocks.shape))

@@ -7,10 +7,12 @@ d^6 of a dense matrix, and it does not mind how fast or slow the relaxation is.
 """
 
 import functools
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 from qbjax.basis.operators import Operator
 from qbjax.common.linalg import in_turn
@@ -53,35 +55,68 @@ class Factors(eqx.Module):
     @in_turn
     def solve(self, b: jax.Array) -> jax.Array:
         """Return the solution for one right-hand side (L, m)."""
-
-        def forward(y: jax.Array, row: tuple) -> tuple[jax.Array, jax.Array]:
-            lower, pivot, b_n = row
-            y = jax.scipy.linalg.lu_solve(pivot, b_n - lower @ y)
-            return y, y
-
-        def backward(x: jax.Array, row: tuple) -> tuple[jax.Array, jax.Array]:
-            above, y = row
-            x = y - above @ x
-            return x, x
-
-        zero = jnp.zeros_like(b[0])
-        _, y = jax.lax.scan(forward, zero, (self.lower, self.pivots, b))
-        return jax.lax.scan(backward, zero, (self.above, y), reverse=True)[1]
+        lu_solve = jax.scipy.linalg.lu_solve
+        return substitute(self.lower, self.pivots, self.above, b, lu_solve)
 
 
 @in_turn
 def factor(matrix: Tridiagonal) -> Factors:
-    """Eliminate block by block, without exchanging blocks."""
+    """Return the decomposition of a matrix."""
+    lu_factor, lu_solve = jax.scipy.linalg.lu_factor, jax.scipy.linalg.lu_solve
+    return Factors(matrix.lower, *eliminate(matrix, lu_factor, lu_solve))
 
-    def eliminate(above: jax.Array, row: tuple) -> tuple[jax.Array, tuple]:
+
+def eliminate(
+    matrix: Tridiagonal,
+    factorise: Callable[[jax.Array], PyTree],
+    divide: Callable[[PyTree, jax.Array], jax.Array],
+) -> tuple[PyTree, jax.Array]:
+    """Eliminate block by block, without exchanging blocks.
+
+    Parameters
+    ----------
+    matrix
+        The matrix.
+    factorise, divide
+        What is kept of a pivot, and what it makes of a right-hand side.
+
+    Returns
+    -------
+    What is kept of the pivots, and the blocks above the diagonal, over n.
+    """
+
+    def step(above: jax.Array, row: tuple) -> tuple[jax.Array, tuple]:
         lower, diagonal, upper = row
-        pivot = jax.scipy.linalg.lu_factor(diagonal - lower @ above)
-        above = jax.scipy.linalg.lu_solve(pivot, upper)
+        pivot = factorise(diagonal - lower @ above)
+        above = divide(pivot, upper)
         return above, (pivot, above)
 
     rows = matrix.lower, matrix.diagonal, matrix.upper
-    _, (pivots, above) = jax.lax.scan(eliminate, jnp.zeros_like(matrix.diagonal[0]), rows)
-    return Factors(matrix.lower, pivots, above)
+    return jax.lax.scan(step, jnp.zeros_like(matrix.diagonal[0]), rows)[1]
+
+
+def substitute(
+    lower: jax.Array,
+    pivots: PyTree,
+    above: jax.Array,
+    b: jax.Array,
+    divide: Callable[[PyTree, jax.Array], jax.Array],
+) -> jax.Array:
+    """Return the solution for one right-hand side (L, m) of what `eliminate` has left."""
+
+    def forward(y: jax.Array, row: tuple) -> tuple[jax.Array, jax.Array]:
+        lower, pivot, b_n = row
+        y = divide(pivot, b_n - lower @ y)
+        return y, y
+
+    def backward(x: jax.Array, row: tuple) -> tuple[jax.Array, jax.Array]:
+        above, y = row
+        x = y - above @ x
+        return x, x
+
+    zero = jnp.zeros_like(b[0])
+    _, y = jax.lax.scan(forward, zero, (lower, pivots, b))
+    return jax.lax.scan(backward, zero, (above, y), reverse=True)[1]
 
 
 def tridiagonal(generator: Generator) -> Tridiagonal:

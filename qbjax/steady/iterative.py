@@ -144,29 +144,20 @@ def iterative(
     system = _System(generator, jax.lax.stop_gradient(unit * x), shift, live, inverse, coarse)
     probe = probe_state(fixed, start, live)
 
-    def step(x: jax.Array) -> Found:
+    def move(x: jax.Array, _: None) -> tuple[jax.Array, Correction]:
         target = _TARGET * norm * state_norm(fixed, x)
-        return _found(system, generator(x), jax.lax.stop_gradient(target), probe)
+        correction = _correction(system, generator(x), jax.lax.stop_gradient(target), probe)
+        return x + correction.x, correction
 
-    if unique:
-        found = step(x)
-        x, iterations = x + found.x, found.steps
-    else:
-
-        def move(x: jax.Array, _: None) -> tuple[jax.Array, Found]:
-            found = step(x)
-            return x + found.x, found
-
-        x, every = jax.lax.scan(move, x, length=_STEPS)
-        found = jax.tree.map(lambda leaf: leaf[-1], every)
-        iterations = jnp.sum(every.steps)
+    x, corrections = jax.lax.scan(move, x, length=1 if unique else _STEPS)
+    iterations, time = jnp.sum(corrections.steps), corrections.time[-1]
     x = x / trace(generator, x)
-    time = relaxation_time(found.time)
+    time = relaxation_time(time)
     residual = state_norm(fixed, generator(x))
     return Stationary(x, residual, iterations, time, residual * time)
 
 
-class Found(eqx.Module):
+class Correction(eqx.Module):
     """The solution of a system, the steps of GMRES, and |Y| / |L Y| of a Y that decays slowly."""
 
     x: jax.Array
@@ -175,7 +166,7 @@ class Found(eqx.Module):
 
 
 @eqx.filter_custom_jvp
-def _found(system: "_System", b: jax.Array, target: jax.Array, probe: jax.Array) -> Found:
+def _correction(system: "_System", b: jax.Array, target: jax.Array, probe: jax.Array) -> Correction:
     """Solve a system for b to a norm of the residual, and find a slow mode.
 
     The slow mode is what inverse iteration makes of what decays of the probe. Its systems are
@@ -199,25 +190,25 @@ def _found(system: "_System", b: jax.Array, target: jax.Array, probe: jax.Array)
 
     slow, (solutions, steps) = jax.lax.scan(solve, b, jnp.arange(1 + _INVERSE))
     time = state_norm(system.generator, slow) / state_norm(system.generator, system.apply(slow))
-    return Found(solutions[0], steps[0], time)
+    return Correction(solutions[0], steps[0], time)
 
 
-@_found.def_jvp
-def _found_jvp(primals: tuple, tangents: tuple) -> tuple[Found, Found]:
+@_correction.def_jvp
+def _correction_jvp(primals: tuple, tangents: tuple) -> tuple[Correction, Correction]:
     system, b, *rest = primals
-    found = _found(system, b, *rest)
+    correction = _correction(system, b, *rest)
     moved, db = tangents[:2]
 
     def image(system: "_System") -> jax.Array:
-        return system.apply(found.x)
+        return system.apply(correction.x)
 
     db = jnp.zeros_like(b) if db is None else db
     if jax.tree.leaves(moved):
         db = db - eqx.filter_jvp(image, (system,), (moved,))[1]
     # The steps and the time have no derivative.
-    nothing = jax.tree.map(lambda _: None, found)
-    return found, eqx.tree_at(
-        lambda f: f.x, nothing, system.inverse(db), is_leaf=lambda leaf: leaf is None
+    nothing = jax.tree.map(lambda _: None, correction)
+    return correction, eqx.tree_at(
+        lambda c: c.x, nothing, system.inverse(db), is_leaf=lambda leaf: leaf is None
     )
 
 

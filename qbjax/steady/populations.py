@@ -17,6 +17,7 @@ from qbjax.basis.operators import Operator
 from qbjax.common import linalg
 from qbjax.generator.bounds import spectral_box
 from qbjax.generator.lindblad import Generator
+from qbjax.steady.elimination import Tridiagonal, eliminate, substitute
 from qbjax.steady.preconditioners import matrix_elements, product
 
 # The shift of the rate equation over the norm of L, which keeps it regular, and the steps of
@@ -94,7 +95,8 @@ def populations(
     decay, width = spectral_box(generator)
     # What is not there comes out as it goes in.
     loss = arrives + jnp.where(there, _SHIFT * (decay + width), 1.0)
-    solved = Rates(-rates[1], loss[:, None] * jnp.eye(n) - rates[0], -rates[-1])
+    diagonal = loss[:, None] * jnp.eye(n) - rates[0]
+    solved = Rates(Tridiagonal(-rates[1], diagonal, -rates[-1]))
 
     def settle(_: int, rest: jax.Array) -> jax.Array:
         rest = solved.solve(rest)
@@ -114,35 +116,14 @@ class Rates(eqx.Module):
     inverses: jax.Array
     above: jax.Array
 
-    def __init__(self, lower: jax.Array, diagonal: jax.Array, upper: jax.Array):
-        """Eliminate, without exchanging blocks."""
-
-        def eliminate(above: jax.Array, row: tuple) -> tuple[jax.Array, tuple]:
-            lower, diagonal, upper = row
-            inverse = linalg.inv(diagonal - lower @ above)
-            above = inverse @ upper
-            return above, (inverse, above)
-
-        self.lower = lower
-        rows = lower, diagonal, upper
-        self.inverses, self.above = jax.lax.scan(eliminate, jnp.zeros_like(lower[0]), rows)[1]
+    def __init__(self, matrix: Tridiagonal):
+        """Eliminate."""
+        self.lower = matrix.lower
+        self.inverses, self.above = eliminate(matrix, linalg.inv, jnp.matmul)
 
     def solve(self, b: jax.Array) -> jax.Array:
         """Return the solution for one right-hand side (blocks, n)."""
-
-        def forward(y: jax.Array, row: tuple) -> tuple[jax.Array, jax.Array]:
-            lower, inverse, b = row
-            y = inverse @ (b - lower @ y)
-            return y, y
-
-        def backward(x: jax.Array, row: tuple) -> tuple[jax.Array, jax.Array]:
-            above, y = row
-            x = y - above @ x
-            return x, x
-
-        zero = jnp.zeros_like(b[0])
-        _, y = jax.lax.scan(forward, zero, (self.lower, self.inverses, b))
-        return jax.lax.scan(backward, zero, (self.above, y), reverse=True)[1]
+        return substitute(self.lower, self.inverses, self.above, b, jnp.matmul)
 
 
 def _transposed(matrices: jax.Array) -> jax.Array:

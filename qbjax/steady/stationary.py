@@ -10,7 +10,9 @@ a regular linear system that is solved by elimination (`direct`) or by precondit
 s may be as small as rounding allows; GMRES does without it and with one step, from any X of trace
 1, once the trace is added:
 
-    (-L + X Tr) D = L X.
+    (-L + u X Tr) D = L X,
+
+with any number u that is not 0; here it has the unit of L.
 
 Where there are several, a Krylov space of L X holds no conserved quantity, and the Lyapunov
 preconditioner brings none in where sum_k r_k L_k^dagger L_k is a multiple of one, as for dephasing
