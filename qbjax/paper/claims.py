@@ -36,8 +36,9 @@ class Claim:
 
 
 def claims(tables: Mapping[str, Columns]) -> list[Claim]:
-    """Return the claims that the tables at hand, by figure, say something about."""
-    return [line for name in tables for line in _CLAIMS[name](tables[name])]
+    """Return the paper's claims that the tables at hand, by figure, say something about."""
+    claimed = [name for name in tables if name in _CLAIMS]
+    return [line for name in claimed for line in _CLAIMS[name](tables[name])]
 
 
 def _number(claim: str, where: str, paper: str, value: float, why: str) -> Claim:

@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
@@ -19,45 +18,51 @@ if TYPE_CHECKING:
 _SIZES, _QUICK_SIZES, _DECAY = (3, 6, 9), (3, 5), np.logspace(-6, 0, 13)
 _GAMMA_C = 0.3
 # Transients: sizes, rates over g, and when charging is stopped: gamma_C sqrt(N)/g and g t/sqrt(N).
-_CHARGED, _QUICK_CHARGED, _NOISE = (2, 4, 8, 12, 16, 24), (2, 4), (0.0, 0.01, 0.03, 0.1)
+_CHARGED, _QUICK_CHARGED, _NOISE = (2, 4, 8, 12, 16, 24), (2, 4), (0.01, 0.03, 0.1)
 _DEPHASING, _UNTIL = 3.8, 3.0
 _KINDS = {"gamma_down": r"\gamma_\downarrow", "gamma_z": r"\gamma_z"}
 
 
 def data(quick: bool) -> Columns:
-    """Return steady states under decay, and charged batteries under decay and under dephasing."""
-    rows = _steady(_QUICK_SIZES if quick else _SIZES)
-    for kind in _KINDS:
-        rows += _charged(_QUICK_CHARGED if quick else _CHARGED, kind)
-    names = ("what", "F_over_g", "N", "rate", "energy", "ergotropy")
-    return {
-        name: np.array(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)
-    }
+    """Return steady states under decay, and charged batteries under decay and under dephasing.
+
+    The steady states are the rows with an infinite time.
+    """
+    steady = [_steady(F, _QUICK_SIZES if quick else _SIZES) for F in (2.0, INTERMEDIATE)]
+    charged = [_charged(N) for N in (_QUICK_CHARGED if quick else _CHARGED)]
+    rows = np.concatenate([*steady, *charged])
+    names = ("F_over_g", "N", "gamma_down", "gamma_z", "time", "energy", "ergotropy")
+    return dict(zip(names, rows.T, strict=True))
 
 
-def _steady(sizes: tuple[int, ...]) -> list[tuple]:
-    rows = []
-    for F in (2.0, INTERMEDIATE):
-        N, rates = map(np.ravel, np.meshgrid(sizes, _DECAY, indexing="ij"))
-        shared: dict[str, PyTree] = {"F": F, "gamma_C": _GAMMA_C, "N_max": max(sizes)}
-        state = qb.steady_state(qb.StarBattery(N=N, gamma_down=rates, **shared), state=False)
-        quiet = qb.steady_state(qb.StarBattery(N=np.array(sizes), **shared), state=False)
-        noisy = zip(N, rates, state.energy, state.ergotropy, strict=True)
-        silent = zip(sizes, np.zeros(len(sizes)), quiet.energy, quiet.ergotropy, strict=True)
-        rows += [("steady", F, *row) for row in (*noisy, *silent)]
-    return rows
+def _steady(F: float, sizes: tuple[int, ...]) -> np.ndarray:
+    """Return rows of steady states, with each rate of decay and without."""
+    N, rates = map(np.ravel, np.meshgrid(sizes, _DECAY, indexing="ij"))
+    shared: dict[str, PyTree] = {"F": F, "gamma_C": _GAMMA_C, "N_max": max(sizes)}
+    noisy = qb.steady_state(qb.StarBattery(N=N, gamma_down=rates, **shared), state=False)
+    quiet = qb.steady_state(qb.StarBattery(N=np.array(sizes), **shared), state=False)
+    return np.concatenate(
+        [_rows(F, N, rates, 0.0, np.inf, noisy), _rows(F, sizes, 0.0, 0.0, np.inf, quiet)]
+    )
 
 
-def _charged(sizes: tuple[int, ...], kind: str) -> list[tuple]:
-    rows = []
-    for N in sizes:
-        root = np.sqrt(N)
-        rates: dict[str, PyTree] = {kind: jnp.array(_NOISE)}
-        model = qb.StarBattery(N=N, F=STRONG, gamma_C=_DEPHASING / root, **rates)
-        curve = qb.evolve(model, [_UNTIL * root])
-        columns = _NOISE, np.ravel(curve.energy), np.ravel(curve.ergotropy)
-        rows += [(kind, STRONG, N, *row) for row in zip(*columns, strict=True)]
-    return rows
+def _charged(N: int) -> np.ndarray:
+    """Return rows of batteries charged without noise, under each decay, and each dephasing."""
+    root = np.sqrt(N)
+    gamma_down = np.concatenate([[0.0], _NOISE, np.zeros(len(_NOISE))])
+    gamma_z = np.concatenate([[0.0], np.zeros(len(_NOISE)), _NOISE])
+    model = qb.StarBattery(
+        N=N, F=STRONG, gamma_C=_DEPHASING / root, gamma_down=gamma_down, gamma_z=gamma_z
+    )
+    curve = qb.evolve(model, [_UNTIL * root])
+    return _rows(STRONG, N, gamma_down, gamma_z, _UNTIL * root, curve)
+
+
+def _rows(*columns: PyTree) -> np.ndarray:
+    """Return rows of numbers, the last two of which are a result's energy and ergotropy."""
+    *given, result = columns
+    numbers = *given, np.ravel(result.energy), np.ravel(result.ergotropy)
+    return np.stack(np.broadcast_arrays(*numbers), axis=1)
 
 
 def plot(columns: Columns) -> "Figure":
@@ -65,19 +70,20 @@ def plot(columns: Columns) -> "Figure":
     with plotting.figure(plotting.TWO_COLUMNS, 6.2, 1, 4) as (figure, axes):
         _draw_steady(axes[0], columns)
         for ax, (kind, symbol) in zip(axes[0, 2:], _KINDS.items(), strict=True):
-            _draw_charged(ax, _of(columns, kind), symbol)
+            _draw_charged(ax, _charged_under(columns, kind), kind, symbol)
         plotting.name_panels(axes)
         return figure
 
 
 def _draw_steady(axes: np.ndarray, columns: Columns) -> None:
     for ax, F in zip(axes, (2.0, INTERMEDIATE), strict=False):
-        steady = select(_of(columns, "steady"), F_over_g=F)
+        steady = select(columns, time=np.inf, F_over_g=F)
         for i, N in enumerate(np.unique(steady["N"])):
             some = select(steady, N=N)
-            noisy = some["rate"] > 0
+            rate = some["gamma_down"]
+            noisy = rate > 0
             y = some["ergotropy"] / some["energy"] if F == 2.0 else some["energy"] / F**2
-            ax.semilogx(some["rate"][noisy], y[noisy], color=f"C{i}", label=f"$N = {N}$")
+            ax.semilogx(rate[noisy], y[noisy], color=f"C{i}", label=f"$N = {N:g}$")
             ax.axhline(y[~noisy][0], color=f"C{i}", ls=":", lw=0.8)
         ax.set_xlabel(r"decay of every qubit $\gamma_\downarrow/g$")
         ax.set_title(f"$F/g = {F:g}$", loc="right")
@@ -89,12 +95,12 @@ def _draw_steady(axes: np.ndarray, columns: Columns) -> None:
     axes[1].axhline(1.0, color="0.6", lw=0.8)
 
 
-def _draw_charged(ax: "Axes", charged: Columns, symbol: str) -> None:
+def _draw_charged(ax: "Axes", charged: Columns, kind: str, symbol: str) -> None:
     sizes = np.unique(charged["N"])
-    quiet = select(charged, rate=0.0)
+    quiet = select(charged, **{kind: 0.0})
     lost = 1 - quiet["ergotropy"] / quiet["energy"]
-    for i, rate in enumerate(np.unique(charged["rate"])):
-        some = select(charged, rate=rate)
+    for i, rate in enumerate(np.unique(charged[kind])):
+        some = select(charged, **{kind: rate})
         label = f"${symbol}/g = {rate:g}$"
         ax.plot(sizes, some["ergotropy"] / some["energy"], ".-", color=f"C{i}", label=label)
         if rate:
@@ -114,11 +120,12 @@ def notes(columns: Columns) -> list[str]:
         "|---|---|---|---|",
     ]
     for kind in _KINDS:
-        for rate in _NOISE[1:]:
-            some = select(_of(columns, kind), rate=rate)
+        for rate in _NOISE:
+            some = select(_charged_under(columns, kind), **{kind: rate})
             ratio = some["ergotropy"] / some["energy"]
             best = int(np.argmax(ratio))
-            lines.append(f"| {kind} | {rate:g} | {some['N'][best]:g} | {ratio[best]:.3f} |")
+            largest = " (the largest)" if best == ratio.size - 1 else ""
+            lines.append(f"| {kind} | {rate:g} | {some['N'][best]:g}{largest} | {ratio[best]:.3f} |")
     return lines
 
 
@@ -136,6 +143,7 @@ _NOTES = (
 )
 
 
-def _of(columns: Columns, what: str) -> Columns:
-    """Return the rows of one kind."""
-    return {name: column[columns["what"] == what] for name, column in columns.items()}
+def _charged_under(columns: Columns, kind: str) -> Columns:
+    """Return the charged batteries that no other kind of noise has touched."""
+    (other,) = set(_KINDS) - {kind}
+    return select(columns, F_over_g=STRONG, **{other: 0.0})
