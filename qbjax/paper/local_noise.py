@@ -124,8 +124,8 @@ def notes(columns: Columns) -> list[str]:
             some = select(_charged_under(columns, kind), **{kind: rate})
             ratio = some["ergotropy"] / some["energy"]
             best = int(np.argmax(ratio))
-            largest = " (the largest)" if best == ratio.size - 1 else ""
-            lines.append(f"| {kind} | {rate:g} | {some['N'][best]:g}{largest} | {ratio[best]:.3f} |")
+            N = f"{some['N'][best]:g}" + (", the largest" if best == ratio.size - 1 else "")
+            lines.append(f"| {kind} | {rate:g} | {N} | {ratio[best]:.3f} |")
     return lines
 
 
