@@ -42,7 +42,7 @@ class Basis(ABC):
         return np.ones((self.blocks, self.levels), bool)
 
     @abstractmethod
-    def live(self, N: ArrayLike) -> jax.Array:
+    def live(self, N: ArrayLike) -> Array:
         """Return the mask of the levels that are no padding, shape (blocks, levels)."""
 
     @abstractmethod

@@ -34,9 +34,10 @@ class Ladders(Basis):
         k, n = np.arange(self.blocks)[:, None], np.arange(self.levels)
         return (n >= k) & (n < self.levels - k)
 
-    def live(self, N: ArrayLike) -> jax.Array:
+    def live(self, N: ArrayLike) -> Array:
         """Return the mask of the levels k <= n <= N - k, shape (blocks, levels)."""
-        k, n = jnp.arange(self.blocks)[:, None], level_numbers(self.levels)
+        # On the host where N is there, also in a function that JAX is tracing.
+        k, n = np.arange(self.blocks)[:, None], np.arange(self.levels)
         return (n >= k) & (n <= N - k)
 
     def bands(self, make: Make, N: ArrayLike) -> dict[Key, jax.Array]:

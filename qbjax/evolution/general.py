@@ -8,6 +8,7 @@ from jaxtyping import PyTree
 
 from qbjax.common import linalg
 from qbjax.common.checks import Status
+from qbjax.common.types import Array
 from qbjax.evolution.method import Method, Options
 from qbjax.evolution.observe import Problem
 from qbjax.evolution.result import Trajectory, completed
@@ -86,7 +87,7 @@ def _judged(problem: Problem, ts: jax.Array, run: Run, options: Options) -> Traj
 
 
 def _smallest_eigenvalue(
-    generator: Generator, live: jax.Array, stored: jax.Array, arrived: jax.Array
+    generator: Generator, live: Array, stored: jax.Array, arrived: jax.Array
 ) -> jax.Array:
     """Return the smallest eigenvalue of a stored state; NaN where it is not that of the end."""
     size = generator.charger_levels * generator.levels

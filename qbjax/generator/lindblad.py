@@ -61,6 +61,12 @@ class JumpTerm(eqx.Module):
     shift: int = eqx.field(static=True, default=0)
 
 
+@functools.cache
+def charger_pairs(levels: int) -> np.ndarray:
+    """Return the pairs (a, b), a <= b, of charger levels, row by row, shape (pairs, 2)."""
+    return np.stack(np.triu_indices(levels), axis=1)
+
+
 class Generator(eqx.Module):
     """The generator of one model at one time, in the gauge of the module's text.
 
@@ -94,7 +100,7 @@ class Generator(eqx.Module):
     @property
     def pairs(self) -> np.ndarray:
         """The pairs (a, b) that are stored, in their order, shape (pairs, 2)."""
-        return np.stack(np.triu_indices(self.charger_levels), axis=1)
+        return charger_pairs(self.charger_levels)
 
     @property
     def on_diagonal(self) -> np.ndarray:
@@ -258,12 +264,12 @@ def structure(model: StarBattery) -> Generator:
     """Return the generator of a model, or of each of a batch, without its numbers."""
     axes = len(model.batch_shape)
     leaves, tree = jax.tree.flatten(model)
-    return _structure(tree, tuple((leaf.shape[axes:], str(leaf.dtype)) for leaf in leaves))
+    return _structure(tree, tuple((leaf.shape[axes:], leaf.dtype) for leaf in leaves))
 
 
 @functools.lru_cache(maxsize=256)
 def _structure(
-    tree: jax.tree_util.PyTreeDef, leaves: tuple[tuple[tuple[int, ...], str], ...]
+    tree: jax.tree_util.PyTreeDef, leaves: tuple[tuple[tuple[int, ...], np.dtype], ...]
 ) -> Generator:
     model = tree.unflatten([jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in leaves])
     return eqx.filter_eval_shape(generator, model)

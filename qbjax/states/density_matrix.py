@@ -74,6 +74,8 @@ def as_start(rho0: object, basis: Basis, N: ArrayLike, charger: Charger) -> Star
     array, tolerance = _in_working_precision(values, "rho0")
     forms = ((levels,), shape, (levels, levels), 2 * shape)
     listed = f"of shape {', '.join(map(str, forms[:-1]))} or {forms[-1]}"
+    if isinstance(basis, Ladders):
+        listed = f"a LadderState, or {listed}"
     require(array.shape in forms, "rho0", listed, f"of shape {array.shape}")
     # The dimensions of a Qobj say what it is: kets of both are density matrices by now.
     unclear = array.shape == shape == (levels, levels) and not is_qobj(rho0)
@@ -240,7 +242,7 @@ def as_one_ladder(rho_B: object) -> jax.Array:
 def as_ladders(state: LadderState) -> LadderState:
     """Return a state on several ladders, or a batch, with NaN where JAX is tracing what is none."""
     blocks, tolerance = _in_working_precision(state.blocks, "rho_B")
-    each, sizes = blocks.reshape(-1, *blocks.shape[-3:]), state.N.ravel()
+    each, sizes = blocks.reshape(-1, *blocks.shape[-3:]), as_array(state.N, "N").ravel()
 
     def refused(one: Array, N: Array) -> Condition:
         live = Ladders(one.shape[-1]).live(N)
@@ -252,7 +254,7 @@ def as_ladders(state: LadderState) -> LadderState:
         return _demand([known, empty, *_block_checks(one, tolerance)], "rho_B")
 
     if is_concrete(state):
-        for one, N in zip(np.asarray(each), np.asarray(sizes), strict=True):
+        for one, N in zip(each, sizes, strict=True):
             refused(one, N)
         return state
     flags = jax.vmap(lambda one, N: jnp.any(jnp.asarray(refused(one, N))))(each, sizes)

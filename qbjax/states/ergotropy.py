@@ -36,7 +36,6 @@ from qbjax.common.checks import (
     as_real,
     blank,
     refusal,
-    require,
     require_choice,
 )
 from qbjax.common.types import ArrayLike
@@ -340,6 +339,7 @@ def capacity(
         Where the unitaries act: "full" (2^N states), "symmetric" (the ladders) or "local".
     N
         Number of qubits where the state is padded; broadcasts over the batch. None: from the shape.
+        A `LadderState` has its own, and no other is taken.
 
     Returns
     -------
@@ -362,8 +362,9 @@ def capacity(
     require_choice(space, "space", _SPACES)
     rho_B = as_battery(rho_B)
     if isinstance(rho_B, LadderState):
-        require(N is None, "N", "None for a state of all ladders, which knows it", N)
-        qubits = rho_B.N
+        given = as_array(rho_B.N if N is None else N, "N")
+        refused = refusal(given == rho_B.N, "N", f"that of the state, {rho_B.N}", N)
+        qubits = blank(refused, jnp.asarray(rho_B.N, float))
     else:
         qubits = number_of_qubits(N, rho_B.shape[-1])
     # Turned upside down, every spectrum of energies is the same.

@@ -46,10 +46,9 @@ def to_qutip(
         One model; a `LadderState`; or an array in the form of qbjax: a ket of the battery, shape
         (n,), or a matrix of the battery (n, n) or of both (d_c, n, d_c, n).
     charger
-        The charger of an array that has one; None is the qubit. A model brings its own.
+        The charger of an array that has one; None is the qubit.
     N
-        Number of qubits where the array is padded: n = N + 1 levels are kept. None keeps all. A
-        model brings its own.
+        Number of qubits where the array is padded: n = N + 1 levels are kept. None keeps all.
 
     Returns
     -------
@@ -59,8 +58,9 @@ def to_qutip(
     Raises
     ------
     ArgumentError
-        Where a model is a batch or traced, or has noise on more than 10 qubits, or the shape of an
-        array is none of these.
+        Where a model is a batch or traced, or has noise on more than 10 qubits, the shape of an
+        array is none of these, or a model or a `LadderState`, which have their own, comes with a
+        charger or N.
     ImportError
         Where QuTiP is not installed.
 
@@ -74,6 +74,10 @@ def to_qutip(
     >>> qb.to_qutip(qb.steady_state(model).battery).dims
     [[4], [4]]
     """
+    if isinstance(value, StarBattery | LadderState):
+        kind = type(value).__name__
+        for name, given in {"charger": charger, "N": N}.items():
+            require(given is None, name, f"None: a {kind} has its own", given)
     if isinstance(value, StarBattery):
         return _model(value)
     import qutip

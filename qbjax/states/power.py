@@ -71,7 +71,7 @@ def instantaneous_power(
 
         dE_B/dt = i omega_B <[H_CB, n]> = -2 omega_B (g / sqrt(N)) Im <sigma^+ J_->.
 
-    Dissipation on the battery itself would add to this.
+    Dissipation on the battery itself would add to this, as it does in the `power` of a result.
 
     Parameters
     ----------

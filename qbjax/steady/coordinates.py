@@ -4,13 +4,16 @@ As a vector, with weights that make its norm that of Hilbert and Schmidt. A stor
 for more: both triangles of its diagonal blocks, and levels that a ladder does not have.
 """
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from qbjax.basis.basis import Basis
 from qbjax.generator import stored_states
-from qbjax.generator.lindblad import Generator
+from qbjax.generator.lindblad import Generator, charger_pairs
 
 
 class Coordinates(eqx.Module):
@@ -65,18 +68,24 @@ class Coordinates(eqx.Module):
 
     @property
     def _places(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return where in a stored state the numbers are, and sqrt(how often each counts).
+        return _places(self.generator.charger_levels, self.generator.basis, self._shape)
 
-        Of a diagonal block these are the upper triangle, without the diagonal in the imaginary
-        part.
-        """
-        levels, support = self.generator.levels, self.generator.basis.support
-        used = np.array(np.broadcast_to(support[:, :, None] & support[:, None], self._shape))
-        counts = np.full(used.shape, 2.0)
-        diagonal = self.generator.on_diagonal
-        used[0, diagonal] &= np.triu(np.ones((levels, levels), bool))
-        counts[0, diagonal] = 2.0 - np.eye(levels)
-        if self.parts == 2:
-            used[1, diagonal] &= np.triu(np.ones((levels, levels), bool), 1)
-        places = np.flatnonzero(used)
-        return places, np.sqrt(counts.ravel()[places])
+
+@functools.cache
+def _places(
+    charger_levels: int, basis: Basis, shape: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return where in a stored state the numbers are, and sqrt(how often each counts).
+
+    Of a diagonal block these are the upper triangle, without the diagonal in the imaginary part.
+    """
+    levels, support = basis.levels, basis.support
+    used = np.array(np.broadcast_to(support[:, :, None] & support[:, None], shape))
+    counts = np.full(shape, 2.0)
+    a, b = charger_pairs(charger_levels).T
+    used[0, a == b] &= np.triu(np.ones((levels, levels), bool))
+    counts[0, a == b] = 2.0 - np.eye(levels)
+    # There may be no imaginary part.
+    used[1:, a == b] &= np.triu(np.ones((levels, levels), bool), 1)
+    places = np.flatnonzero(used)
+    return places, np.sqrt(counts.ravel()[places])

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from qbjax.common.gmres import LinearMap
+from qbjax.common.types import Array
 from qbjax.generator.lindblad import Generator, structure
 from qbjax.generator.residual import Refined, refined
 from qbjax.model.star_battery import StarBattery
@@ -108,7 +109,7 @@ def direct(
     generator: Generator,
     exact: Refined,
     start: jax.Array,
-    live: jax.Array,
+    live: Array,
     nullity: jax.Array | None,
 ) -> Stationary:
     """Solve by elimination, for operators of reach one.

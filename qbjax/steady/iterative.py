@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from qbjax.common.gmres import LinearMap, gmres
+from qbjax.common.types import Array
 from qbjax.generator import stored_states
 from qbjax.generator.lindblad import Generator
 from qbjax.model.chargers import qubit
@@ -102,7 +103,7 @@ class Iterative(General):
 def iterative(
     generator: Generator,
     start: jax.Array,
-    live: jax.Array,
+    live: Array,
     N: jax.Array,
     unit: jax.Array,
     unique: bool,
@@ -221,7 +222,7 @@ class _System(eqx.Module):
     generator: Generator
     anchor: jax.Array
     shift: jax.Array
-    live: jax.Array
+    live: Array
     approximate: Lyapunov | Pairs
     coarse: Populations | None
 

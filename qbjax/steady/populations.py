@@ -15,6 +15,7 @@ from jax.typing import ArrayLike
 
 from qbjax.basis.operators import Operator
 from qbjax.common import linalg
+from qbjax.common.types import Array
 from qbjax.generator.bounds import spectral_box
 from qbjax.generator.lindblad import Generator
 from qbjax.steady.elimination import Tridiagonal, eliminate, substitute
@@ -71,7 +72,7 @@ class Populations(eqx.Module):
 
 
 def populations(
-    generator: Generator, vectors: jax.Array, live: jax.Array, unit: ArrayLike = 1.0
+    generator: Generator, vectors: jax.Array, live: Array, unit: ArrayLike = 1.0
 ) -> Populations:
     """Set up the rate equation, W_jk = sum_m r_m |<j|L_m|k>|^2 for j != k."""
     blocks, c, n, _ = vectors.shape

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from qbjax.basis import ladder
 from qbjax.basis.operators import Operator
 from qbjax.common import linalg
+from qbjax.common.types import Array
 from qbjax.generator.lindblad import Generator
 
 
@@ -38,7 +39,7 @@ class Lyapunov(eqx.Module):
         return solved.real if jnp.isrealobj(matrices) else solved
 
 
-def lyapunov(generator: Generator, live: jax.Array, shift: jax.Array) -> Lyapunov:
+def lyapunov(generator: Generator, live: Array, shift: jax.Array) -> Lyapunov:
     """Diagonalise G; `live` is the mask (blocks, L) of the levels that are no padding."""
     drift = generator.matrix(generator.drift)
     if generator.is_real:
@@ -125,7 +126,7 @@ def _has_phase(operator: Operator) -> bool:
     return any(phase for *_, phase in operator.entries)
 
 
-def singular_vectors(generator: Generator, live: jax.Array, N: jax.Array) -> jax.Array:
+def singular_vectors(generator: Generator, live: Array, N: jax.Array) -> jax.Array:
     """Return v and u of a qubit as columns, (blocks, 2, L, L), from the eigenvectors of K P."""
     levels = generator.levels
     drift = generator.matrix(generator.drift).reshape(-1, 2, levels, 2, levels)
@@ -136,7 +137,7 @@ def singular_vectors(generator: Generator, live: jax.Array, N: jax.Array) -> jax
     return jnp.stack([ladder.reverse(u, N, axis=-2), u], axis=1)
 
 
-def eigenvectors(generator: Generator, live: jax.Array) -> jax.Array:
+def eigenvectors(generator: Generator, live: Array) -> jax.Array:
     """Return the eigenvectors of H as columns, shape (blocks, 1, d, d)."""
     drift = generator.matrix(generator.drift)
     hamiltonian = 0.5j * (drift - _adjoint(drift))
@@ -144,7 +145,7 @@ def eigenvectors(generator: Generator, live: jax.Array) -> jax.Array:
     return linalg.eigh(hamiltonian + padding)[1][:, None]
 
 
-def _on_padding(matrices: jax.Array, live: jax.Array) -> jax.Array:
+def _on_padding(matrices: jax.Array, live: Array) -> jax.Array:
     """Return diagonal matrices of distinct numbers above the norms, zero on what is live."""
     size = matrices.shape[-1]
     bound = jnp.max(jnp.sum(jnp.abs(matrices), axis=-1), axis=-1)

@@ -23,6 +23,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from qbjax.common.types import Array
 from qbjax.generator import stored_states
 from qbjax.generator.bounds import spectral_box
 from qbjax.generator.lindblad import Generator
@@ -58,12 +59,12 @@ class Stationary(eqx.Module):
     error: jax.Array
 
 
-def probe_state(generator: Generator, start: jax.Array, live: jax.Array) -> jax.Array:
+def probe_state(generator: Generator, start: jax.Array, live: Array) -> jax.Array:
     """Return a stored state that slow modes take part in, also those that the start is without."""
     return jax.lax.stop_gradient((start + lopsided(generator, live, start)) / 2)
 
 
-def lopsided(generator: Generator, live: jax.Array, like: jax.Array) -> jax.Array:
+def lopsided(generator: Generator, live: Array, like: jax.Array) -> jax.Array:
     """Return a stored state, shaped as another one, that no symmetry is likely to know."""
     weights = jnp.where(live, 1.0 + jnp.arange(live.size).reshape(live.shape), 0.0)
     weights = weights / (jnp.sum(weights) * generator.charger_levels)

@@ -148,7 +148,7 @@ def _is_silent(model: StarBattery) -> bool:
     others = any(isinstance(jump, LocalJump) for jump in model.jumps)
     if not rates or others or any(is_pulse(rate) for rate in rates) or not is_concrete(rates):
         return False
-    return not any(np.any(rate) for rate in rates)
+    return not any(np.any(rate) for rate in jax.device_get(rates))
 
 
 def _without_local_noise(model: StarBattery) -> StarBattery:

@@ -90,6 +90,14 @@ def test_one_ladder_is_a_special_case(space):
     np.testing.assert_allclose(qb.entropy(qb.LadderState(blocks)), qb.entropy(rho), rtol=1e-12)
 
 
+def test_the_number_of_qubits_of_a_capacity_is_the_states():
+    state = random_state(3, 0)
+    assert qb.capacity(state, N=3) == qb.capacity(state)
+    with pytest.raises(qb.ArgumentError, match="Argument `N` must be that of the state, 3, but is"):
+        qb.capacity(state, N=2)
+    assert np.isnan(jax.jit(lambda N: qb.capacity(state, N=N))(2))
+
+
 @pytest.mark.parametrize("N", [1, 3, 4])
 def test_mixedness_and_closeness(N):
     one, other = random_state(N, 20 + N), random_state(N, 30 + N)

@@ -324,3 +324,22 @@ def test_pulses_of_local_rates():
     exact = qutip.mesolve(H, start, [0.0, 3.0], jumps, e_ops=[number], options=options)
     found = qb.evolve(model, [3.0])
     np.testing.assert_allclose(found.energy[0], exact.expect[0][1], atol=1e-6)
+
+
+@pytest.mark.parametrize("gamma_down", [0.0, 0.2])
+def test_models_and_starts_that_a_jitted_function_closes_over(gamma_down):
+    model = qb.StarBattery(N=2, F=0.5, gamma_down=gamma_down, gamma_z=0.1 * (gamma_down > 0))
+    start = qb.LadderState(np.diag([0.0, 1.0, 0.0])[None] * np.array([0.0, 1.0])[:, None, None])
+
+    def settled(factor):
+        return factor * qb.steady_state(model).ergotropy
+
+    def charged(factor):
+        return factor * qb.evolve(model, [0.0, 1.0], rho0=start, save="energy").energy
+
+    for function in (settled, charged):
+        np.testing.assert_allclose(jax.jit(function)(2.0), 2 * function(1.0), atol=1e-12)
+    for figure in (qb.energy, qb.ergotropy, qb.capacity, qb.purity, qb.entropy):
+        np.testing.assert_allclose(
+            jax.jit(lambda x, f=figure: x * f(start))(2.0), 2 * figure(start)
+        )

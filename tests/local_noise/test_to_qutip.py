@@ -42,3 +42,11 @@ def test_a_jump_of_ones_own_has_qutips_order():
 def test_more_qubits_are_refused():
     with pytest.raises(qb.ArgumentError, match="Argument `N` must be at most 10"):
         qb.to_qutip(qb.StarBattery(N=11, F=0.5, gamma_down=0.1))
+
+
+def test_a_state_that_has_its_own_number_takes_no_other():
+    state = qb.steady_state(qb.StarBattery(N=2, F=0.5, gamma_down=0.1)).battery
+    with pytest.raises(qb.ArgumentError, match=r"`N` must be None: a LadderState has its own"):
+        qb.to_qutip(state, N=2)
+    with pytest.raises(qb.ArgumentError, match=r"`charger` must be None: a StarBattery has its"):
+        qb.to_qutip(qb.StarBattery(N=2, F=0.5), charger=qb.qubit())
