@@ -14,6 +14,7 @@ CASES = (
     "correctness",
     "steady_paper",
     "steady_unique",
+    "local_noise",
     "evolution",
     "paper_sweep",
     "many_points",

@@ -23,9 +23,13 @@ import equinox as eqx
 import numpy as np
 
 from qbjax.common.checks import ArgumentError, require
+from qbjax.sweeps.claims import Claims
 
 if TYPE_CHECKING:
     from xarray import Dataset
+
+# Seconds between two looks at what other processes are at work on.
+PATIENCE = 0.1
 
 # For every array where a chunk belongs in it, and the values.
 Parts = dict[str, tuple[tuple[slice, ...], np.ndarray]]
@@ -68,6 +72,15 @@ class Memory:
         self.done = np.zeros(layout.count, bool)
         self.signed = False
 
+    def free(self) -> list[int]:
+        """Return the chunks that are to be done."""
+        return np.flatnonzero(~self.done).tolist()
+
+    @contextmanager
+    def claimed(self, number: int) -> Iterator[bool]:
+        """Claim a chunk, which nobody else does."""
+        yield True
+
     def write(self, number: int, parts: Parts) -> None:
         """Write what a chunk gives."""
         for name, (where, values) in parts.items():
@@ -94,7 +107,7 @@ class Store:
         """Open the store of a sweep; one of another sweep is refused."""
         import zarr
 
-        self.path, self._directory = path, which(path)
+        self.path, self._directory, self._claims = path, which(path), Claims(path)
         group: Any = zarr.open_group(path, mode="r+")
         _require_same(path, json.loads(group.attrs["sweep"]), what)
         self.group = group
@@ -107,9 +120,24 @@ class Store:
         """Which chunks are done, by this process or by others."""
         marked = np.zeros(self.group["done"].shape, bool)
         # A chunk of one number each, there or not: far quicker than reading them.
-        chunks = (self.path / "done" / "c").glob("*")
+        chunks = self._marks.glob("*")
         marked[[int(each.name) for each in chunks if each.name.isdigit()]] = True
         return marked
+
+    @property
+    def _marks(self) -> Path:
+        return self.path / "done" / "c"
+
+    def free(self) -> list[int]:
+        """Return the chunks that are to be done and that no process is at work on."""
+        held = self._claims.held()
+        return [number for number in np.flatnonzero(~self.done).tolist() if str(number) not in held]
+
+    @contextmanager
+    def claimed(self, number: int) -> Iterator[bool]:
+        """Claim a chunk; tell whether nobody has, and it is not done."""
+        with self._claims.claimed(str(number)) as ours:
+            yield ours and not (self._marks / str(number)).exists()
 
     def write(self, number: int, parts: Parts) -> None:
         """Write what a chunk gives, and then that it is done."""
@@ -121,10 +149,20 @@ class Store:
 
     def sign(self, attrs: dict[str, Any]) -> None:
         """Write what the chunks were made with; times of several calls add up."""
+        import zarr
+
         self._require_untouched()
-        before = self.group.attrs.get("wall_time", 0.0)
-        with _writing(self.path):
-            self.group.attrs.update(attrs | {"wall_time": before + attrs["wall_time"]})
+        while True:
+            with self._claims.claimed("attributes") as ours:
+                if ours:
+                    # Another process may have signed since this one opened it.
+                    group: Any = zarr.open_group(self.path, mode="r+")
+                    before = group.attrs.get("wall_time", 0.0)
+                    with _writing(self.path):
+                        group.attrs.update(attrs | {"wall_time": before + attrs["wall_time"]})
+                    return
+            self._claims.held()
+            time.sleep(PATIENCE)
 
     def _require_untouched(self) -> None:
         """Refuse to write into what has taken the place of the store."""

@@ -20,6 +20,7 @@ from qbjax.common.types import ArrayLike
 from qbjax.model.star_battery import StarBattery
 from qbjax.steady.steady_state import METHODS
 from qbjax.sweeps import store as stores
+from qbjax.sweeps.claims import Claims
 from qbjax.sweeps.grid import Grid
 from qbjax.sweeps.job import Job
 from qbjax.sweeps.observables import Observable, observable
@@ -53,7 +54,9 @@ def sweep(
 
     What cannot be trusted is NaN, and `<name>_status` beside every observable says why. N is padded
     to few sizes, so that few programs are compiled. Every local device takes part, and so does
-    every process that `jax.distributed.initialize` has joined, each with chunks of its own.
+    every process that makes the same call with the same store, at any time and on any machine that
+    sees the directory: each computes chunks that no other is at work on, and returns when all are
+    done.
 
     Parameters
     ----------
@@ -86,7 +89,7 @@ def sweep(
         of another sweep, also of a larger grid, is refused. Functions are told apart by their
         source and all that they refer to, libraries by name. None keeps everything in memory.
     overwrite
-        Discard the sweep that is in the store.
+        Discard the sweep that is in the store; refused while a process is at work on it.
     chunk_size
         Points that are computed and kept together, at most; None goes by the memory they need. A
         store that is there keeps its own.
@@ -136,9 +139,8 @@ def sweep(
         run, storage = _in_memory(job, chunk_size)
     else:
         run, storage = _in_store(job, store, overwrite, chunk_size)
-    computed = _finish(run, storage, is_shown)
     with _together():
-        if jax.process_index() == 0 and (computed or not storage.signed):
+        if _finish(run, storage, is_shown) or not storage.signed:
             storage.sign(made_with | {"wall_time": time.perf_counter() - began})
     dataset = storage.dataset().set_coords(list(over.values))
     dataset = dataset[
@@ -221,6 +223,8 @@ def _in_store(
         if jax.process_index() == 0:
             path = stores.check_path(store)
             there = stores.which(path)
+            idle = not overwrite or not Claims(path).held()
+            require(idle, "overwrite", "False while a process is at work on the store", overwrite)
             if overwrite or not stores.is_sweep(path):
                 run = Run.of(job, chunk_size)
                 made = run if chunk_size else run.fitting()
@@ -234,25 +238,29 @@ def _in_store(
 
 
 def _finish(run: Run, storage: Memory | Store, progress: bool) -> bool:
-    """Compute the chunks that are not done, this process its share; tell whether there were any."""
+    """Compute the chunks that are not done, with others that do; tell whether there were any."""
     from tqdm import tqdm
 
-    processes, this = jax.process_count(), jax.process_index()
-    done = storage.done
-    mine = np.flatnonzero(~done)[this::processes].tolist()
-    before = 0 if processes > 1 else sum(map(run.points, np.flatnonzero(done).tolist()))
-    total = before + sum(map(run.points, mine))
+    def counted() -> int:
+        return sum(map(run.points, np.flatnonzero(storage.done).tolist()))
+
+    numbers = range(len(run.chunks))
     what = f"sweep on {len(jax.devices())} x {jax.devices()[0].device_kind}"
     options: dict[str, PyTree] = {"unit": " points", "disable": not progress}
-    with _together(), tqdm(total=total, initial=before, desc=what, **options) as bar:
-        for number in mine:
-            storage.write(number, run.solve(number))
-            bar.update(run.points(number))
-        # What another process replaced or has not written yet is not waited for.
-        while processes == 1 and not np.all(storage.done):
-            for number in np.flatnonzero(~storage.done).tolist():
-                storage.write(number, run.solve(number))
-    return bool(mine)
+    computed = False
+    with tqdm(total=sum(map(run.points, numbers)), initial=counted(), desc=what, **options) as bar:
+        while not np.all(storage.done):
+            for number in storage.free():
+                with storage.claimed(number) as ours:
+                    if ours:
+                        storage.write(number, run.solve(number))
+                        bar.update(run.points(number))
+                        computed = True
+            if not np.all(storage.done):
+                # Others are at work on the rest.
+                time.sleep(stores.PATIENCE)
+            bar.update(counted() - bar.n)
+    return computed
 
 
 @contextmanager

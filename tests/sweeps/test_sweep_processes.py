@@ -40,6 +40,9 @@ def counted(run, number):
     if given.get("fails") == given.get("process", "") and numbers:
         raise OSError("the disk is gone")
     numbers.append(number)
+    if "log" in given:
+        with open(given["log"], "a") as log:
+            log.write(f"{number}\\n")
     return solve(run, number)
 Run.solve = counted
 for store, fixed, grid, names in given["sweeps"]:
@@ -101,8 +104,10 @@ def start_both(sweeps, **more):
 def test_two_processes_share_a_sweep(tmp_path):
     sweeps = [(str(tmp_path / "s.zarr"), {}, GRID, NAMES[:3])]
     both = start_both(sweeps)
-    # 2 devices and 2 processes in all; each computes half of 12 chunks.
-    assert [finish(process) for process in both] == [[2, 2, 6], [2, 2, 6]]
+    # 2 devices and 2 processes in all, and each of 12 chunks is computed once.
+    one, other = (finish(process) for process in both)
+    assert one[:2] == other[:2] == [2, 2]
+    assert one[2] + other[2] == 12
     check_same(*(sweeps[0][i] for i in (0, 2, 3, 1)), 1e-12)
 
 
@@ -114,8 +119,8 @@ def test_a_process_that_fails_does_not_leave_the_other_waiting(tmp_path):
     assert all(process.returncode != 0 for process in both)
     assert "RuntimeError: Processes [1] of the sweep failed; what is done is kept" in said[0]
     assert "OSError: the disk is gone" in said[1]
-    # Both finish what they have begun: one of them all of its half, the other one chunk.
-    assert done_in(tmp_path / "s.zarr") == 7
+    # The other one has done what was left to do.
+    assert done_in(tmp_path / "s.zarr") == 12
     for process in start_both(sweeps):
         finish(process)
     check_same(*(sweeps[0][i] for i in (0, 2, 3, 1)), 1e-12)
@@ -126,14 +131,42 @@ def done_in(path):
     return len([name for name in os.listdir(os.path.join(path, "done", "c")) if name.isdigit()])
 
 
-@pytest.mark.parametrize("later", [0.0, 1.0, 3.0])
-def test_two_that_know_nothing_of_each_other_start_one_fresh_store(tmp_path, later):
-    sweeps = [(str(tmp_path / "s.zarr"), {}, GRID, NAMES[:3])]
-    one = start({"sweeps": sweeps, "chunk_size": 4})
-    time.sleep(later)
-    other = start({"sweeps": sweeps, "chunk_size": 4})
-    assert finish(one)[:2] == finish(other)[:2] == [1, 1]
-    check_same(*(sweeps[0][i] for i in (0, 2, 3, 1)), 1e-12)
+@pytest.mark.parametrize("apart", [0.0, 0.3, 2.0])
+def test_processes_that_know_nothing_of_each_other_share_fresh_stores(tmp_path, apart):
+    sweeps = [(str(tmp_path / f"{i}.zarr"), {}, GRID, NAMES[:1]) for i in range(7)]
+    four = []
+    for _ in range(4):
+        four.append(start({"sweeps": sweeps, "chunk_size": 4}))
+        time.sleep(apart)
+    found = [finish(process) for process in four]
+    assert all(each[:2] == [1, 1] for each in found)
+    # Every chunk was computed by one of them.
+    assert sum(each[2] for each in found) == 7 * 12
+    for path, fixed, grid, names in sweeps:
+        check_same(path, grid, names, fixed, 1e-12)
+    assert sorted(os.listdir(tmp_path)) == [f"{i}.zarr" for i in range(7)]
+
+
+def test_others_do_what_those_that_are_killed_leave(tmp_path):
+    path, grid = tmp_path / "s.zarr", GRID | {"gamma_C": list(np.geomspace(0.01, 10, 80))}
+    log = tmp_path / "log"
+    given = {"sweeps": [(str(path), {}, grid, NAMES[:3])], "chunk_size": 1, "log": str(log)}
+    draw, kills = random.Random(3), 20
+    working = [start(given) for _ in range(3)]
+    for _ in range(kills):
+        time.sleep(draw.uniform(0.0, 1.5))
+        victim = working.pop(draw.randrange(3))
+        victim.kill()
+        victim.communicate()
+        working.append(start(given))
+    for process in working:
+        finish(process)
+    computed = [int(line) for line in log.read_text().split()]
+    assert set(computed) == set(range(480))
+    # Once each, but for what a killed process was at work on.
+    assert len(computed) <= 480 + kills
+    check_same(path, grid, NAMES[:3], {}, 1e-12)
+    assert sorted(os.listdir(tmp_path)) == ["log", "s.zarr"]
 
 
 def test_killed_at_any_time_it_goes_on_and_ends_the_same(tmp_path):
