@@ -2,20 +2,34 @@
 
 import gc
 import os
+import subprocess
+import sys
 
 import pytest
+
+# Most of the short suite's time is compiling small programs: quickly rather than well.
+QUICKLY = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+# Not every version of XLA knows this one, and one that does not ends the process.
+QUICKER = "--xla_cpu_use_fusion_emitters=false"
 
 
 def pytest_configure(config):
     # Two workers share two cores: threads of BLAS on top of them cost many times what they bring.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    if config.option.markexpr != "slow":
-        # Most of the short suite's time is compiling small programs: quickly rather than well. So
-        # it is for notebooks. The slow tests compile as users do.
-        flags = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
+    # The slow tests compile as users do. Workers have the flags of the process that starts them.
+    if config.option.markexpr != "slow" and not hasattr(config, "workerinput"):
+        flags = f"{os.environ.get('XLA_FLAGS', '')} {QUICKLY}".strip()
+        quicker = f"{flags} {QUICKER}"
+        os.environ["XLA_FLAGS"] = quicker if _are_known(quicker) else flags
     _keep_programs(config.rootpath / ".pytest_cache" / "programs")
+
+
+def _are_known(flags):
+    """Tell whether XLA starts with such flags."""
+    command = [sys.executable, "-c", "import jax; jax.devices()"]
+    environment = os.environ | {"XLA_FLAGS": flags}
+    return subprocess.run(command, env=environment, capture_output=True).returncode == 0
 
 
 def _keep_programs(directory):

@@ -43,7 +43,7 @@ class LadderState(Printed):
     >>> import qbjax as qb
     >>> state = qb.steady_state(qb.StarBattery(N=4, F=0.5, gamma_down=0.01)).battery
     >>> print(state.blocks.shape, state.weights.round(4))
-    (3, 5, 5) [0.3152 0.5607 0.1241]
+    (3, 5, 5) [0.6726 0.2701 0.0572]
     """
 
     blocks: jax.Array

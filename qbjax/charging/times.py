@@ -36,6 +36,7 @@ from qbjax.common.checks import (
     require_choice,
 )
 from qbjax.common.printing import Line, Printed, status_text
+from qbjax.common.programs import program
 from qbjax.exact import rates
 from qbjax.exact.applies import is_exact, obstacle, without_idle_drive
 from qbjax.model.batching import map_batch
@@ -203,7 +204,7 @@ def chosen_definition(
     return definition.informed(model)
 
 
-@eqx.filter_jit
+@program
 def _side_by_side(model: StarBattery, definition: Definition) -> ChargingTime:
     return over_batch(lambda one: _solve(one, definition), model)
 

@@ -15,6 +15,7 @@ from jaxtyping import PyTree
 from tqdm import tqdm
 
 from qbjax.common.checks import as_count, as_number, is_concrete, require, require_known
+from qbjax.common.programs import program
 
 if TYPE_CHECKING:
     import optax
@@ -199,7 +200,7 @@ def _is_stationary(point: _Point, tolerance: jax.Array) -> jax.Array:
     return _norm(point.gradient) <= tolerance * (1 + jnp.abs(point.value))
 
 
-@eqx.filter_jit
+@program
 def _start(
     loss: Loss,
     optimizer: optax.GradientTransformation,
@@ -220,7 +221,7 @@ def _start(
     )
 
 
-@eqx.filter_jit
+@program
 def _advance(
     loss: Loss,
     optimizer: optax.GradientTransformation,
