@@ -13,6 +13,8 @@ Grids of parameters: `sweep`, with `grad_of` for derivatives; pictures of them i
 Figures of merit, on plain arrays: `energy`, `ergotropy`, `ergotropy_ratio`, `passive_state`,
 `passive_energy`, `coherent_ergotropy`, `incoherent_ergotropy`, `capacity`, `purity`, `entropy`,
 `fidelity`, `average_power`, `instantaneous_power`; with noise on single qubits, on a `LadderState`.
+Of fluctuations: `energy_variance`, `work_moments`, `free_energy_bound`. Of charger and battery
+together: `daemonic_ergotropy`, `joint_ergotropy`, `mutual_information`.
 Trial states: `fit_bose_einstein`, `fit_coherent_mixture`.
 To QuTiP and back: `to_qutip`, `from_qutip`.
 Errors: `ArgumentError`, `SolveError`; a solve reports a `Status`.
@@ -43,6 +45,11 @@ from qbjax.model.chargers import cavity, qubit, spin
 from qbjax.model.pulses import PiecewiseConstant, Pulse
 from qbjax.model.star_battery import StarBattery
 from qbjax.model.terms import J_minus, J_plus, J_z, Jump, LocalJump, Term, excitations, identity
+from qbjax.states.charger_and_battery import (
+    daemonic_ergotropy,
+    joint_ergotropy,
+    mutual_information,
+)
 from qbjax.states.ergotropy import (
     capacity,
     coherent_ergotropy,
@@ -54,6 +61,7 @@ from qbjax.states.ergotropy import (
     passive_state,
 )
 from qbjax.states.fidelity import entropy, fidelity, purity
+from qbjax.states.fluctuations import energy_variance, free_energy_bound, work_moments
 from qbjax.states.interchange import from_qutip, to_qutip
 from qbjax.states.power import average_power, instantaneous_power
 from qbjax.states.trial_states import fit_bose_einstein, fit_coherent_mixture
@@ -86,8 +94,10 @@ __all__ = [
     "cavity",
     "charging_time",
     "coherent_ergotropy",
+    "daemonic_ergotropy",
     "decay_rate",
     "energy",
+    "energy_variance",
     "entropy",
     "ergotropy",
     "ergotropy_ratio",
@@ -96,11 +106,14 @@ __all__ = [
     "fidelity",
     "fit_bose_einstein",
     "fit_coherent_mixture",
+    "free_energy_bound",
     "from_qutip",
     "grad_of",
     "identity",
     "incoherent_ergotropy",
     "instantaneous_power",
+    "joint_ergotropy",
+    "mutual_information",
     "optimal_dephasing",
     "optimize",
     "passive_energy",
@@ -113,4 +126,5 @@ __all__ = [
     "sweep",
     "to_qutip",
     "use_cache",
+    "work_moments",
 ]

@@ -230,6 +230,29 @@ def as_battery(rho_B: object) -> jax.Array | LadderState:
     return as_state(array, "rho_B")
 
 
+def as_joint(rho: object, name: str, charger_levels: int | None = None) -> jax.Array:
+    """Return states of charger and battery as `as_state` does, shape (..., d_c, L, d_c, L).
+
+    Parameters
+    ----------
+    rho
+        Density matrices of this shape, or a Qobj of a qubit and a battery.
+    name
+        The name of the argument in the message.
+    charger_levels
+        What d_c must be; None: whatever it is.
+    """
+    array = as_array(from_qobj(rho, name) if is_qobj(rho) else rho, name)
+    shape = array.shape
+    joint = len(shape) >= 4 and shape[-4:-2] == shape[-2:]
+    joint = joint and charger_levels in (None, shape[-2])
+    charger = charger_levels or "d_c"
+    words = f"of shape (..., {charger}, N + 1, {charger}, N + 1)"
+    require(joint, name, words, f"of shape {shape}")
+    size = math.prod(shape[-2:])
+    return as_state(array.reshape(*shape[:-4], size, size), name).reshape(shape)
+
+
 def as_one_ladder(rho_B: object) -> jax.Array:
     """Return battery states of the ladder j = N/2 as `as_battery` does, and refuse others."""
     if isinstance(rho_B, LadderState):

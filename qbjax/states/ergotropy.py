@@ -372,11 +372,11 @@ def capacity(
     return battery_frequency(omega_B) * (qubits * trace - 2 * least_excitations(rho_B, space))
 
 
-def battery_frequency(omega_B: ArrayLike) -> jax.Array:
+def battery_frequency(omega_B: ArrayLike, name: str = "omega_B") -> jax.Array:
     """Return a frequency of the battery that is positive, or NaN where it is traced."""
     # A negative frequency would turn the ladder over, and the sorted levels with it.
-    frequency = as_real(omega_B, "omega_B")
-    refused = refusal(frequency > 0, "omega_B", "positive", omega_B)
+    frequency = as_real(omega_B, name)
+    refused = refusal(frequency > 0, name, "positive", omega_B)
     return blank(refused, jnp.asarray(frequency))
 
 

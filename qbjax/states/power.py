@@ -7,7 +7,6 @@ import jax.numpy as jnp
 
 from qbjax.basis.ladder import lowering_elements
 from qbjax.common.checks import (
-    as_array,
     as_real,
     goes_with,
     number_where,
@@ -15,9 +14,8 @@ from qbjax.common.checks import (
     require_known,
 )
 from qbjax.common.types import ArrayLike
-from qbjax.states.density_matrix import as_state
+from qbjax.states.density_matrix import as_joint
 from qbjax.states.ergotropy import battery_frequency, number_of_qubits
-from qbjax.states.qobj import from_qobj, is_qobj
 
 
 def average_power(energy: ArrayLike, t: ArrayLike) -> jax.Array:
@@ -105,15 +103,11 @@ def instantaneous_power(
     >>> print(instantaneous_power(np.einsum("am,bn->ambn", ket, ket.conj()) / 2))
     1.0
     """
-    array = as_array(from_qobj(rho, "rho") if is_qobj(rho) else rho, "rho")
-    shape = array.shape
-    full = len(shape) >= 4 and shape[-4] == shape[-2] == 2 and shape[-3] == shape[-1]
-    require(full, "rho", "of shape (..., 2, N + 1, 2, N + 1)", f"of shape {shape}")
-    levels = shape[-1]
-    matrix = as_state(array.reshape(*shape[:-4], 2 * levels, 2 * levels), "rho")
+    joint = as_joint(rho, "rho", charger_levels=2)
+    levels = joint.shape[-1]
     qubits = number_of_qubits(N, levels)
     # <sigma^+ J_-> = sum_n <n-1|J_-|n> <g,n|rho|e,n-1>: a subdiagonal of the block between g and e.
-    coherence = jnp.diagonal(matrix[..., 1:levels, levels:-1], axis1=-2, axis2=-1)
+    coherence = jnp.diagonal(joint[..., 0, 1:, 1, :-1], axis1=-2, axis2=-1)
     flow = jnp.sum(lowering_elements(qubits[..., None], levels)[..., 1:] * coherence, axis=-1)
     coupling = as_real(g, "g")
     return -2 * battery_frequency(omega_B) * coupling / jnp.sqrt(qubits) * jnp.imag(flow)

@@ -1,4 +1,4 @@
-"""Programs with options of the compiler: alone, within others, and where XLA knows no such option."""
+"""Programs with options of the compiler: alone, within others, and without an option not known."""
 
 import jax
 import jax.numpy as jnp
