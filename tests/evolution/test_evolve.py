@@ -203,3 +203,45 @@ def test_the_tolerance_goes_with_omega_B():
     for omega_B in (1e-3, 1.0, 1e3):
         assert solve(omega_B, 2 * share).status[0] == qb.Status.OK
         assert solve(omega_B, share / 2).status[0] == qb.Status.SPLITTINGS_LOST
+
+
+def energies_in_long_doubles(N, F, gamma, dt, steps):
+    """The energy at each step, by Taylor series of the master equation in 19 digits."""
+    n = np.arange(N + 1, dtype=np.longdouble)
+    couplings = np.sqrt(n * (N - n + 1) / N)[:, None]
+
+    def K(x):
+        return F * x + np.roll(couplings * x, -1, axis=0)
+
+    def K_adjoint(x):
+        return F * x + couplings * np.roll(x, 1, axis=0)
+
+    def slope(state):
+        # The blocks rho_gg, rho_ge / i and rho_ee, all of them real.
+        ground, across, excited = state
+        left, gained = K_adjoint(across.T), K(across)
+        between = K(ground).T - K_adjoint(excited) - gamma / 2 * across
+        return np.stack([-(left + left.T), between, gained + gained.T])
+
+    state = np.zeros((3, N + 1, N + 1), np.longdouble)
+    state[0, 0, 0] = 1
+    found = []
+    for _ in range(steps):
+        term = state
+        for order in range(1, 31):
+            term = slope(term) * dt / order
+            state = state + term
+        found.append(n @ (np.diag(state[0]) + np.diag(state[2])))
+    return np.array(found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("F", [0.1, 2.0, 10.0])
+def test_many_qubits_in_long_doubles(F):
+    N, dt, steps = 200, np.longdouble(1) / 16, 32
+    expected = energies_in_long_doubles(N, F, np.longdouble(0.5), dt, steps)
+    ts = np.arange(1, steps + 1) / 16
+    model = qb.StarBattery(N=N, F=F, gamma_C=0.5)
+    found = qb.evolve(model, ts, save="energy", method="exact")
+    np.testing.assert_allclose(found.energy, expected.astype(float), rtol=0, atol=1e-12 * N)
+    assert expected[-1] > 1e-3
