@@ -6,9 +6,11 @@ With y(t) = 1 - E_B(t)/E_B(inf) from the empty battery, the definitions are
 - "decay_rate": 1 / (slowest rate among the modes of E_B(t) above `min_weight` of the largest).
 - "settling": the last time with |y(t)| > `band`.
 - "integral": int_0^inf y(t)^2 dt: see `qbjax.charging.integral`.
+- "maximum": the time up to `t_end` at which a figure of merit is largest, of any model, also of one
+  that depends on time: see `qbjax.charging.maximum`.
 
-All four come from the modes of the exact solution. Beyond dephasing on battery resonance "settling"
-and "integral" remain, from a sampled curve: see `qbjax.charging.sampled`.
+The first four come from the modes of the exact solution. Beyond dephasing on battery resonance
+"settling" and "integral" remain of them, from a sampled curve: see `qbjax.charging.sampled`.
 """
 
 from __future__ import annotations
@@ -20,11 +22,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
+from jaxtyping import PyTree
 
 from qbjax.charging.decay_rate import DecayRate
 from qbjax.charging.definition import Definition, OfSamples, problem
 from qbjax.charging.fit import Fit
 from qbjax.charging.integral import Integral
+from qbjax.charging.maximum import maximum
 from qbjax.charging.settling import Settling
 from qbjax.common.checks import (
     ArgumentError,
@@ -61,15 +65,19 @@ class ChargingTime(Printed):
         not resolve it, or a drive that JAX is tracing is too strong for so many qubits;
         `SPLITTINGS_LOST` where an integral hangs on splittings whose squares underflow, `TRUNCATED`
         where more modes weigh than are sampled, `AMBIGUOUS` where a fit has a rival within 20 % in
-        cost or its branch ended below gamma_C; that of `qbjax.steady_state` where there is no
-        steady state to charge to.
+        cost or its branch ended below gamma_C, or another maximum is as high to 1e-6; that of
+        `qbjax.steady_state` where there is no steady state to charge to.
     evidence
         For "fit": omega, phi, cost, minima (their number) and second_tau. For "decay_rate":
-        omega, the frequency of the slowest mode.
+        omega, the frequency of the slowest mode. For "maximum": at_end, whether it is at the end of
+        the time that was looked at.
     definition
         The name of the definition.
     model
         The model.
+    value
+        Of "maximum" the figure of merit at that time, in the unit of omega_B, of a power times g;
+        else None.
 
     Examples
     --------
@@ -85,12 +93,14 @@ class ChargingTime(Printed):
     evidence: dict[str, jax.Array]
     definition: str = eqx.field(static=True)
     model: StarBattery
+    value: jax.Array | None = None
 
     def _lines(self) -> list[Line]:
         return [
             ("model", self.model.one_line, ""),
             ("tau", self.tau, f'in the inverse unit of g, by "{self.definition}"'),
             ("log_tau", self.log_tau, ""),
+            *([] if self.value is None else [("value", self.value, "in the unit of omega_B")]),
             ("status", status_text(self.status), ""),
             *((name, value, "") for name, value in self.evidence.items()),
         ]
@@ -108,16 +118,19 @@ def charging_time(
     Parameters
     ----------
     model
-        One model or a batch of them, constant in time.
+        One model or a batch of them; constant in time, but for "maximum".
     definition
-        "fit" (Eq. 6), "decay_rate", "settling" or "integral": see `qbjax.charging`. Beyond
-        dephasing on battery resonance "settling" or "integral".
+        "fit" (Eq. 6), "decay_rate", "settling", "integral" or "maximum": see
+        `qbjax.charging.times`. Beyond dephasing on battery resonance "settling", "integral" or
+        "maximum".
     throw
         Raise where there is no steady state to charge to; otherwise the status says so.
     options
         "fit" takes `branch` ("continuous", the default, or "lowest") and `window`, the width in
         time of the coarse graining (None, the default: none); "decay_rate" takes `min_weight`
-        (1e-3); "settling" takes `band` (0.01).
+        (1e-3); "settling" takes `band` (0.01). "maximum" takes `t_end`, the last time to look at;
+        `of`, "energy" (the default), "ergotropy", "average_power" or "power"; and `which`, "global"
+        (the default) or "first".
 
     Returns
     -------
@@ -143,9 +156,14 @@ def charging_time(
     >>> leaky = qb.StarBattery(N=2, F=0.5, gamma_C=0.06, kappa=0.1)
     >>> print(f'{qb.charging_time(leaky, "settling").tau:.1f}')
     67.3
+    >>> best = qb.charging_time(leaky, "maximum", of="ergotropy", t_end=50.0)
+    >>> print(f"{best.tau:.2f} {best.value:.4f}")
+    9.96 0.9125
     """
     require_model(model)
     model = without_idle_drive(model)
+    if definition == "maximum":
+        return _best_moment(model, options)
     chosen = chosen_definition(model, definition, options)
     if is_exact(model):
         result, exists = _side_by_side(model, chosen), rates.existence(model)
@@ -202,6 +220,15 @@ def chosen_definition(
     definition = kind(**{key: value for key, value in options.items() if value is not None})
     definition.require(model)
     return definition.informed(model)
+
+
+def _best_moment(model: StarBattery, options: Mapping[str, PyTree]) -> ChargingTime:
+    for unknown in options.keys() - {"of", "t_end", "which"}:
+        raise ArgumentError(f'Argument `{unknown}` must be left out for "maximum", but is given.')
+    found = maximum(model, **options)
+    evidence = {"at_end": found.at_end}
+    log_tau = jnp.log(jnp.where(found.time > 0, found.time, jnp.nan))
+    return ChargingTime(found.time, log_tau, found.status, evidence, "maximum", model, found.value)
 
 
 @program

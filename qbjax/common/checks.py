@@ -123,7 +123,8 @@ _REASONS = {
         "is too slow for this precision"
     ),
     Status.AMBIGUOUS: (
-        "the fit is not unique: a second minimum lies within 20 % in cost, or the branch ended"
+        "another answer is as good: a second minimum of the fit lies within 20 % in cost, its "
+        "branch ended, or another maximum is as high"
     ),
     Status.TRUNCATED: (
         "the energy has more weighty modes than are sampled: those left out exceed 1e-4 of it"

@@ -87,5 +87,6 @@ def _places(
     counts[0, a == b] = 2.0 - np.eye(levels)
     # There may be no imaginary part.
     used[1:, a == b] &= np.triu(np.ones((levels, levels), bool), 1)
-    places = np.flatnonzero(used)
+    # Of the type that indices have in single precision, too.
+    places = np.flatnonzero(used).astype(np.int32)
     return places, np.sqrt(counts.ravel()[places])

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
@@ -120,7 +121,8 @@ def test_what_another_process_is_at_work_on_is_waited_for(tmp_path, monkeypatch)
         waits.append(list(computed))
         other.__exit__(None, None, None)
 
-    monkeypatch.setattr(time, "sleep", wait)
+    clock = types.SimpleNamespace(sleep=wait, perf_counter=time.perf_counter)
+    monkeypatch.setattr("qbjax.sweeps.sweep.time", clock)
     found = sweep(ONE, SMALL, store=store, chunk_size=2)
     assert waits == [[0, 2, 3]]
     assert computed == [0, 2, 3, 1]

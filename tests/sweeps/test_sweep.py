@@ -379,4 +379,5 @@ def test_a_program_of_one_method_does_not_serve_another():
     for method in ("iterative", "direct"):
         dataset = sweep(model, {"N": [6], "F": [0.5]}, "relaxation_time", method=method)
         alone = qb.steady_state(model(N=6, F=0.5), method=method)
-        np.testing.assert_allclose(dataset.relaxation_time.item(), alone.relaxation_time, rtol=1e-6)
+        # They differ by 5 %, and what rounding does to either by less than 1e-4.
+        np.testing.assert_allclose(dataset.relaxation_time.item(), alone.relaxation_time, rtol=1e-3)

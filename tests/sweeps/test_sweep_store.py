@@ -3,6 +3,7 @@
 import errno
 import functools
 import os
+import shutil
 import threading
 import time
 
@@ -115,7 +116,9 @@ def test_a_store_that_another_sweep_took_is_left_to_it(tmp_path, monkeypatch):
         seen.append(number)
         if len(seen) == 2:
             monkeypatch.setattr(store.Store, "write", write)
-            sweep(path, functools.partial(qb.StarBattery, 3), overwrite=True)
+            # By hand, for such a sweep is refused.
+            shutil.rmtree(path)
+            sweep(path, functools.partial(qb.StarBattery, 3))
         write(kept, number, parts)
 
     monkeypatch.setattr(store.Store, "write", replaced)

@@ -1,0 +1,227 @@
+r"""The best moment: when a figure of merit is largest on the way, and how large it is then.
+
+Samples of the curve M(t) on [0, t_end] tell where its maxima are: no frequency of the master
+equation is above a bound, of whose period there are sixteen samples. (An ergotropy is a maximum
+over unitaries, so that its kinks are convex and none of its maxima sits on one.) Of the highest
+ones M'(t) = 0 is solved, with M' taken exactly along the flow rho' = L rho. The derivative of the
+value is that at the time held fixed, that of the time is the implicit function's, -dM'/M''.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from qbjax.basis.ladder import level_numbers
+from qbjax.basis.states import battery_state
+from qbjax.common.checks import (
+    Status,
+    as_number,
+    is_concrete,
+    number_where,
+    refusal,
+    require,
+    require_choice,
+)
+from qbjax.common.first_order import first_order
+from qbjax.evolution.evolve import evolve
+from qbjax.generator import stored_states
+from qbjax.generator.bounds import spectral_box
+from qbjax.generator.lindblad import generator
+from qbjax.model.batching import map_batch
+from qbjax.model.star_battery import StarBattery
+from qbjax.states.passive import extractable
+
+FIGURES = ("energy", "ergotropy", "average_power", "power")
+# Samples of a period of the fastest frequency; how many there are at least and at most, and where
+# JAX is tracing what they hang on.
+_PER_PERIOD, _FEWEST, _MOST, _TRACED = 16, 128, 2**16, 2048
+# Times at which a bound of the frequencies is looked at.
+_LOOKS = 65
+# The highest maxima that are found exactly, and the steps to each.
+_HIGHEST, _STEPS = 3, 12
+# Values that differ by less, relatively, are the same, of which the earliest is taken; and where
+# they differ by less than the second, a little change of the model moves the time by a leap.
+_SAME, _CLOSE = 1e-9, 1e-6
+
+
+class Question(NamedTuple):
+    """What is asked for: the last time, and whether that is refused where JAX is tracing it."""
+
+    t_end: jax.Array
+    refused: jax.Array
+
+
+class Maximum(NamedTuple):
+    """The time and the value, whether it is at the end of the interval, and the status."""
+
+    time: jax.Array
+    value: jax.Array
+    at_end: jax.Array
+    status: jax.Array
+
+
+def maximum(
+    model: StarBattery,
+    of: str = "energy",
+    t_end: ArrayLike | None = None,
+    which: str = "global",
+) -> Maximum:
+    """Return when a figure of merit is largest on [0, t_end], of a model or of each of a batch."""
+    require_choice(of, "of", FIGURES)
+    require_choice(which, "which", ("global", "first"))
+    require(t_end is not None, "t_end", 'given for "maximum": the last time to look at', t_end)
+    end = as_number(t_end, "t_end")
+    refused = refusal((end > 0) & (end < jnp.inf), "t_end", "positive and finite", t_end)
+    question = Question(jnp.asarray(end), jnp.asarray(refused))
+    return map_batch(_maximum, model, question, of, which, _samples(model, question))
+
+
+def _samples(model: StarBattery, question: Question) -> int:
+    """Return how many intervals to look at: the power of two that resolves every frequency."""
+    if not is_concrete(model, question):
+        return _TRACED
+    needed = float(jnp.max(map_batch(_needed, model, question)))
+    return int(np.clip(2 ** np.ceil(np.log2(max(needed, 1.0))), _FEWEST, _MOST))
+
+
+def _needed(model: StarBattery, question: Question) -> jax.Array:
+    """Return how many samples resolve what may oscillate."""
+
+    def width(t: jax.Array) -> jax.Array:
+        return spectral_box(generator(model, t))[1]
+
+    looks = question.t_end * jnp.linspace(0.0, 1.0, _LOOKS if model.depends_on_time else 1)
+    fastest = jnp.max(jax.lax.map(width, looks))
+    return jax.lax.stop_gradient(_PER_PERIOD / (2 * jnp.pi) * fastest * question.t_end)
+
+
+def _maximum(
+    model: StarBattery, question: Question, of: str, which: str, intervals: int
+) -> Maximum:
+    """Return the maximum of one model."""
+    fixed, end = jax.lax.stop_gradient((model, question.t_end))
+    found = _found(fixed, end, of, which, intervals)
+    value, slope, bend = _moments(model, found.time, of)
+    is_top = ~found.at_end & (bend < 0)
+    still, down = jax.lax.stop_gradient((slope, jnp.where(is_top, bend, 1.0)))
+    # At the end of the interval the value moves with it.
+    time = jnp.where(found.at_end, question.t_end, found.time - (slope - still) / down)
+    value = value + jnp.where(found.at_end, still * (question.t_end - end), 0.0)
+    resolved = (_needed(model, question) <= intervals) & (is_top | found.at_end)
+    status = jnp.where(resolved, found.status, Status.NOT_CONVERGED)
+    status = jnp.where(question.refused, Status.OUT_OF_RANGE, status)
+    known = (status == Status.OK) | (status == Status.AMBIGUOUS)
+    time, value = (number_where(known, x) for x in (first_order(time), value))
+    return Maximum(time, value, found.at_end, status)
+
+
+def _found(model: StarBattery, end: jax.Array, of: str, which: str, intervals: int) -> Maximum:
+    """Return the maximum as a constant of differentiation."""
+    ts = end * jnp.linspace(0.0, 1.0, intervals + 1)
+    saved = "energy" if of == "average_power" else of
+    curve = evolve(model, ts, save=saved)
+    values = jnp.asarray(getattr(curve, saved))
+    if of == "average_power":
+        values = values / jnp.where(ts > 0, ts, 1.0)
+    places = _highest(values, which)
+    # A place at the end stands for the end itself.
+    inside = (places > 0) & (places < intervals)
+    before, after = ts[jnp.maximum(places - 1, 0)], ts[jnp.minimum(places + 1, intervals)]
+    roots = jax.lax.map(lambda bracket: _root(model, of, *bracket), (before, after))
+    times = jnp.where(inside, roots, ts[places])
+    heights = jax.lax.map(lambda t: _moments(model, t, of)[0], times)
+    heights = jnp.where(places > 0, heights, -jnp.inf)
+    scale = jnp.max(jnp.abs(heights), where=places > 0, initial=0.0)
+    best = jnp.argmax(heights >= jnp.max(heights) - _SAME * scale)
+    others = jnp.where(jnp.arange(places.size) == best, -jnp.inf, heights)
+    is_close = jnp.max(others) > heights[best] - _CLOSE * scale
+    status = jnp.where(is_close & (which == "global"), Status.AMBIGUOUS, Status.OK)
+    status = jnp.where(jnp.all(curve.status == Status.OK), status, Status.NOT_CONVERGED)
+    return Maximum(times[best], heights[best], ~inside[best], status)
+
+
+def _highest(values: jax.Array, which: str) -> jax.Array:
+    """Return where the highest maxima of samples are, in order of time; 0 stands for none."""
+    before, after = jnp.roll(values, 1), jnp.roll(values, -1)
+    number = jnp.arange(values.size)
+    inner = (values >= before) & (values > after) & (number > 0) & (number < values.size - 1)
+    # The top of the parabola through three samples.
+    bend = jnp.where(inner, 2 * values - before - after, 1.0)
+    tops = values + jnp.where(inner, (after - before) ** 2 / (8 * bend), 0.0)
+    is_maximum = inner | (number == values.size - 1)
+    if which == "first":
+        return jnp.argmax(is_maximum)[None]
+    heights, highest = jax.lax.top_k(jnp.where(is_maximum, tops, -jnp.inf), _HIGHEST)
+    return jnp.sort(jnp.where(heights > -jnp.inf, highest, 0))
+
+
+def _root(model: StarBattery, of: str, low: jax.Array, high: jax.Array) -> jax.Array:
+    """Return where the slope falls through zero, by Newton's method within a bracket."""
+
+    def step(_: int, state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        low, high, t = state
+        slope, bend = _moments(model, t, of)[1:]
+        low, high = jnp.where(slope > 0, t, low), jnp.where(slope > 0, high, t)
+        after = t - slope / jnp.where(bend < 0, bend, -jnp.inf)
+        inside = (after >= low) & (after <= high) & (bend < 0)
+        return low, high, jnp.where(inside, after, (low + high) / 2)
+
+    return jax.lax.fori_loop(0, _STEPS, step, (low, high, (low + high) / 2))[2]
+
+
+def _moments(
+    model: StarBattery, time: jax.Array, of: str
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Return a figure of merit with its first and second derivative in time, at a time."""
+    rho = jnp.asarray(evolve(model, time[None], save="rho").rho)[0]
+    stored = stored_states.store(generator(model, time), rho, 2)
+    value = _FUNCTIONS[of](model)
+    slope = _along(model, value)
+    return value(time, stored), slope(time, stored), _along(model, slope)(time, stored)
+
+
+# A number that hangs on the time and on a stored state.
+Function = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def _along(model: StarBattery, function: Function) -> Function:
+    """Return the derivative in time along the flow."""
+
+    def slope(t: jax.Array, stored: jax.Array) -> jax.Array:
+        flow = generator(model, t)(stored)
+        return jax.jvp(function, (t, stored), (jnp.ones_like(t), flow))[1]
+
+    return slope
+
+
+def _energy(model: StarBattery) -> Function:
+    def energy(t: jax.Array, stored: jax.Array) -> jax.Array:
+        populations = stored_states.populations(generator(model, t), stored)
+        return model.omega_B * jnp.sum(populations @ level_numbers(model.levels).astype(float))
+
+    return energy
+
+
+def _ergotropy(model: StarBattery) -> Function:
+    def ergotropy(t: jax.Array, stored: jax.Array) -> jax.Array:
+        battery = stored_states.battery(generator(model, t), stored)
+        return model.omega_B * extractable(battery_state(model.basis, battery, model.N))
+
+    return ergotropy
+
+
+def _average_power(model: StarBattery) -> Function:
+    energy = _energy(model)
+    return lambda t, stored: energy(t, stored) / t
+
+
+_FUNCTIONS: dict[str, Callable[[StarBattery], Function]] = {
+    "energy": _energy,
+    "ergotropy": _ergotropy,
+    "average_power": _average_power,
+    "power": lambda model: _along(model, _energy(model)),
+}
