@@ -33,7 +33,7 @@ class Coordinates(eqx.Module):
     @property
     def size(self) -> int:
         """How many numbers there are."""
-        return len(self._places[0])
+        return _size(self.generator.charger_levels, self.generator.basis, self._shape)
 
     def vector(self, stored: jax.Array) -> jax.Array:
         """Return a stored state as a vector."""
@@ -72,6 +72,10 @@ class Coordinates(eqx.Module):
 
 
 @functools.cache
+def _size(charger_levels: int, basis: Basis, shape: tuple[int, ...]) -> int:
+    return len(_places(charger_levels, basis, shape)[0])
+
+
 def _places(
     charger_levels: int, basis: Basis, shape: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -87,6 +91,6 @@ def _places(
     counts[0, a == b] = 2.0 - np.eye(levels)
     # There may be no imaginary part.
     used[1:, a == b] &= np.triu(np.ones((levels, levels), bool), 1)
-    # Of the type that indices have in single precision, too.
-    places = np.flatnonzero(used).astype(np.int32)
+    # Made anew each time: JAX knows arrays by identity, and not by the precision they are used in.
+    places = np.flatnonzero(used)
     return places, np.sqrt(counts.ravel()[places])
