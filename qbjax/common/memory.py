@@ -9,7 +9,7 @@ import jax
 @functools.cache
 def memory() -> int:
     """Return the bytes of the device that JAX computes on, or what no computer has if unknown."""
-    known = (jax.devices()[0].memory_stats() or {}).get("bytes_limit")
+    known = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
     if known is not None:
         return int(known)
     try:
