@@ -1,7 +1,8 @@
 r"""The best moment: when a figure of merit is largest on the way, and how large it is then.
 
-Samples of the curve M(t) on [0, t_end] tell where its maxima are: no frequency of the master
-equation is above a bound, of whose period there are sixteen samples. (An ergotropy is a maximum
+Samples of the curve M(t) on [0, t_end] tell where its maxima are: no frequency of the Hamiltonian
+is above a bound, of whose period there are sixteen samples; with a pulse there are 2048 samples or
+more. Where samples do not foretell one another the status says so. (An ergotropy is a maximum
 over unitaries, so that its kinks are convex and none of its maxima sits on one.) Of the highest
 ones M'(t) = 0 is solved, with M' taken exactly along the flow rho' = L rho. The derivative of the
 value is that at the time held fixed, that of the time is the implicit function's, -dM'/M''.
@@ -39,6 +40,9 @@ FIGURES = ("energy", "ergotropy", "average_power", "power")
 # Samples of a period of the fastest frequency; how many there are at least and at most, and where
 # JAX is tracing what they hang on.
 _PER_PERIOD, _FEWEST, _MOST, _TRACED = 16, 128, 2**16, 2048
+# How far samples may be from what those around them foretell, over the largest; and how far the
+# next step of Newton's method may lead, over the interval.
+_ROUGH, _STILL = 1e-2, 1e-5
 # Times at which a bound of the frequencies is looked at.
 _LOOKS = 65
 # The highest maxima that are found exactly, and the steps to each.
@@ -85,7 +89,9 @@ def _samples(model: StarBattery, question: Question) -> int:
     if not is_concrete(model, question):
         return _TRACED
     needed = float(jnp.max(map_batch(_needed, model, question)))
-    return int(np.clip(2 ** np.ceil(np.log2(max(needed, 1.0))), _FEWEST, _MOST))
+    # A pulse has frequencies of its own.
+    fewest = _TRACED if model.depends_on_time else _FEWEST
+    return int(np.clip(2 ** np.ceil(np.log2(max(needed, 1.0))), fewest, _MOST))
 
 
 def _needed(model: StarBattery, question: Question) -> jax.Array:
@@ -111,8 +117,11 @@ def _maximum(
     # At the end of the interval the value moves with it.
     time = jnp.where(found.at_end, question.t_end, found.time - (slope - still) / down)
     value = value + jnp.where(found.at_end, still * (question.t_end - end), 0.0)
+    # Where the slope leaps, Newton's method does not end.
+    is_top &= jnp.abs(slope) <= _STILL * end * jnp.abs(bend)
     resolved = (_needed(model, question) <= intervals) & (is_top | found.at_end)
-    status = jnp.where(resolved, found.status, Status.NOT_CONVERGED)
+    trusted = (found.status == Status.OK) | (found.status == Status.AMBIGUOUS)
+    status = jnp.where(trusted & ~resolved, Status.NOT_CONVERGED, found.status)
     status = jnp.where(question.refused, Status.OUT_OF_RANGE, status)
     known = (status == Status.OK) | (status == Status.AMBIGUOUS)
     time, value = (number_where(known, x) for x in (first_order(time), value))
@@ -128,8 +137,9 @@ def _found(model: StarBattery, end: jax.Array, of: str, which: str, intervals: i
     if of == "average_power":
         values = values / jnp.where(ts > 0, ts, 1.0)
     places = _highest(values, which)
-    # A place at the end stands for the end itself.
-    inside = (places > 0) & (places < intervals)
+    # The end is the best where the curve still rises; else there is a top before it.
+    rises = _moments(model, end, of)[1] >= 0
+    inside = (places > 0) & ~((places == intervals) & rises)
     before, after = ts[jnp.maximum(places - 1, 0)], ts[jnp.minimum(places + 1, intervals)]
     roots = jax.lax.map(lambda bracket: _root(model, of, *bracket), (before, after))
     times = jnp.where(inside, roots, ts[places])
@@ -140,8 +150,16 @@ def _found(model: StarBattery, end: jax.Array, of: str, which: str, intervals: i
     others = jnp.where(jnp.arange(places.size) == best, -jnp.inf, heights)
     is_close = jnp.max(others) > heights[best] - _CLOSE * scale
     status = jnp.where(is_close & (which == "global"), Status.AMBIGUOUS, Status.OK)
-    status = jnp.where(jnp.all(curve.status == Status.OK), status, Status.NOT_CONVERGED)
+    status = jnp.where(_is_smooth(values), status, Status.NOT_CONVERGED)
+    status = jnp.where(jnp.all(curve.status == Status.OK), status, jnp.max(curve.status))
     return Maximum(times[best], heights[best], ~inside[best], status)
+
+
+def _is_smooth(values: jax.Array) -> jax.Array:
+    """Tell whether the samples foretell one another: each is near the cubic through four others."""
+    near, far = values[2:-4] + values[4:-2], values[:-6] + values[6:]
+    foretold = (9 * near - far) / 16
+    return jnp.max(jnp.abs(values[3:-3] - foretold)) <= _ROUGH * jnp.max(jnp.abs(values))
 
 
 def _highest(values: jax.Array, which: str) -> jax.Array:

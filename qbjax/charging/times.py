@@ -130,7 +130,9 @@ def charging_time(
         time of the coarse graining (None, the default: none); "decay_rate" takes `min_weight`
         (1e-3); "settling" takes `band` (0.01). "maximum" takes `t_end`, the last time to look at;
         `of`, "energy" (the default), "ergotropy", "average_power" or "power"; and `which`, "global"
-        (the default) or "first".
+        (the default) or "first". The number of its samples goes by the numbers of the model; where
+        JAX is tracing these there are 2048, and the status is `NOT_CONVERGED` where they are too
+        few.
 
     Returns
     -------
@@ -162,6 +164,7 @@ def charging_time(
     """
     require_model(model)
     model = without_idle_drive(model)
+    require_choice(definition, "definition", (*DEFINITIONS, "maximum"))
     if definition == "maximum":
         return _best_moment(model, options)
     chosen = chosen_definition(model, definition, options)
@@ -225,7 +228,8 @@ def chosen_definition(
 def _best_moment(model: StarBattery, options: Mapping[str, PyTree]) -> ChargingTime:
     for unknown in options.keys() - {"of", "t_end", "which"}:
         raise ArgumentError(f'Argument `{unknown}` must be left out for "maximum", but is given.')
-    found = maximum(model, **options)
+    given = {name: value for name, value in options.items() if value is not None}
+    found = maximum(model, **given)
     evidence = {"at_end": found.at_end}
     log_tau = jnp.log(jnp.where(found.time > 0, found.time, jnp.nan))
     return ChargingTime(found.time, log_tau, found.status, evidence, "maximum", model, found.value)

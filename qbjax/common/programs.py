@@ -1,6 +1,7 @@
 """Functions as compiled programs, and how XLA is asked to compile them."""
 
 import functools
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -31,13 +32,18 @@ def compiler_options() -> dict[str, str | bool]:
 
 def program(function: Function) -> Function:
     """Return a function that is compiled when it is called (`equinox.filter_jit`)."""
-    part = eqx.filter_jit(function)
+    part, lock = eqx.filter_jit(function), threading.Lock()
 
     @functools.cache
-    def whole() -> Callable[..., Any]:
+    def made() -> Callable[..., Any]:
         # Its types know nothing of what it hands on to `jax.jit`.
         jit: Any = eqx.filter_jit
         return jit(function, compiler_options=compiler_options())
+
+    def whole() -> Callable[..., Any]:
+        # Of two threads that call it first, one makes it.
+        with lock:
+            return made()
 
     @functools.wraps(function)
     def call(*arguments: Any, **named: Any) -> Any:

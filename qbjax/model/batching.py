@@ -66,7 +66,8 @@ def map_batch(
     try:
         if not model.batch_shape:
             return _solve_one(solve, model, *shared)
-        together = max(1, _LEVELS_AT_ONCE // model.levels) if side_by_side else 1
+        few = side_by_side and jax.default_backend() == "cpu"
+        together = max(1, _LEVELS_AT_ONCE // model.levels) if few else 1
         return _solve_batch(solve, model, shared, threads, together)
     except TypeError as error:
         # JAX has no other way to say it.
@@ -103,10 +104,11 @@ def _solve_batch(
     size = flat.N.size
     spread = threads and is_concrete(model, shared) and jax.default_backend() == "cpu"
     cores = min(size, os.cpu_count() or 1) if spread else 1
-    together = min(together, -(-size // cores))
     # Parts of one length need one program. Neighbours, often alike in cost, go to different cores.
-    whole = -(-size // (cores * together)) * cores * together
-    which = jnp.minimum(jnp.arange(whole), size - 1).reshape(-1, together, cores)
+    rows = -(-size // (cores * together))
+    together = -(-size // (cores * rows))
+    which = jnp.minimum(jnp.arange(rows * together * cores), size - 1)
+    which = which.reshape(rows, together, cores)
     parts = [jax.tree.map(lambda leaf, i=i: leaf[which[:, :, i]], flat) for i in range(cores)]
     if cores == 1:
         solved = [_solve_all(solve, parts[0], *shared)]

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from qbjax.basis.ladder import level_numbers
 from qbjax.basis.ladders import binomials
 from qbjax.common import linalg
-from qbjax.common.checks import require_choice
+from qbjax.common.checks import number_where, require_choice
 from qbjax.common.types import ArrayLike
 from qbjax.states.density_matrix import as_joint
 from qbjax.states.ergotropy import battery_frequency, number_of_qubits
@@ -130,7 +130,7 @@ def joint_ergotropy(
         # What finds no place is zero: a padded state has more eigenvalues than there are levels.
         left = energies[order][jnp.minimum(places, energies.size - 1)]
         eigenvalues = linalg.eigvalsh(one.reshape(energies.size, -1))[::-1]
-        return stored - left @ eigenvalues
+        return number_where(jnp.isfinite(N), stored - left @ eigenvalues)
 
     over_batch = jnp.vectorize(of_one, signature="(a,n,b,m),(),(),()->()")
     return over_batch(joint, *frequencies, qubits)

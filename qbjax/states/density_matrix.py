@@ -1,7 +1,7 @@
 """The one door for states: from every form in which one may come to a density matrix."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -187,10 +187,7 @@ def as_state(rho: object, name: str) -> jax.Array:
     qbjax.ArgumentError: Argument `rho_B` must be a state of trace 1, but is of trace 0.97.
     """
     if is_qobj(rho):
-        levels = rho.dims[0][0] if len(rho.dims[0]) == 2 else 2
-        known = "an array: bring a cavity's or a spin's over by qbjax.from_qutip with its `charger`"
-        require(levels == 2, name, known, f"a Qobj with a charger of {levels} levels")
-        rho = from_qobj(rho, name)
+        rho = _of_qubit(rho, name)
         rho = rho.reshape(2 * (math.isqrt(rho.size),)) if rho.ndim == 4 else rho
     array, tolerance = _in_working_precision(rho, name)
     if array.ndim == 1:
@@ -202,6 +199,14 @@ def as_state(rho: object, name: str) -> jax.Array:
     require(square, name, "a square matrix of at least two levels", f"of shape {shape}")
     refused = _demand(_matrix_checks(array, tolerance), name) if array.size else False
     return blank(refused, jnp.asarray(_of_trace_one(array)))
+
+
+def _of_qubit(rho: Any, name: str) -> Array:
+    """Return the array of a Qobj, which may have a qubit as its charger."""
+    levels = rho.dims[0][0] if len(rho.dims[0]) == 2 else 2
+    known = "an array: bring a cavity's or a spin's over by qbjax.from_qutip with its `charger`"
+    require(levels == 2, name, known, f"a Qobj with a charger of {levels} levels")
+    return from_qobj(rho, name)
 
 
 def as_battery(rho_B: object) -> jax.Array | LadderState:
@@ -242,7 +247,7 @@ def as_joint(rho: object, name: str, charger_levels: int | None = None) -> jax.A
     charger_levels
         What d_c must be; None: whatever it is.
     """
-    array = as_array(from_qobj(rho, name) if is_qobj(rho) else rho, name)
+    array = as_array(_of_qubit(rho, name) if is_qobj(rho) else rho, name)
     shape = array.shape
     joint = len(shape) >= 4 and shape[-4:-2] == shape[-2:]
     joint = joint and charger_levels in (None, shape[-2])

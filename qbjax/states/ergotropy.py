@@ -41,6 +41,7 @@ from qbjax.common.checks import (
 from qbjax.common.types import ArrayLike
 from qbjax.states.density_matrix import as_battery, as_one_ladder
 from qbjax.states.passive import (
+    Battery,
     dephased,
     excitations_of,
     extractable,
@@ -361,12 +362,7 @@ def capacity(
     """
     require_choice(space, "space", _SPACES)
     rho_B = as_battery(rho_B)
-    if isinstance(rho_B, LadderState):
-        given = as_array(rho_B.N if N is None else N, "N")
-        refused = refusal(given == rho_B.N, "N", f"that of the state, {rho_B.N}", N)
-        qubits = blank(refused, jnp.asarray(rho_B.N, float))
-    else:
-        qubits = number_of_qubits(N, rho_B.shape[-1])
+    qubits = qubits_of(rho_B, N)
     # Turned upside down, every spectrum of energies is the same.
     trace = jnp.sum(populations_of(rho_B), axis=-1)
     return battery_frequency(omega_B) * (qubits * trace - 2 * least_excitations(rho_B, space))
@@ -378,6 +374,15 @@ def battery_frequency(omega_B: ArrayLike, name: str = "omega_B") -> jax.Array:
     frequency = as_real(omega_B, name)
     refused = refusal(frequency > 0, name, "positive", omega_B)
     return blank(refused, jnp.asarray(frequency))
+
+
+def qubits_of(rho_B: Battery, N: ArrayLike | None) -> jax.Array:
+    """Return the number of qubits of a state: its own, or N of a padded one of the ladder."""
+    if not isinstance(rho_B, LadderState):
+        return number_of_qubits(N, rho_B.shape[-1])
+    given = as_array(rho_B.N if N is None else N, "N")
+    refused = refusal(given == rho_B.N, "N", f"that of the state, {rho_B.N}", N)
+    return blank(refused, jnp.asarray(rho_B.N, float))
 
 
 def number_of_qubits(N: ArrayLike | None, levels: int) -> jax.Array:

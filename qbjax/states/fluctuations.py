@@ -11,7 +11,7 @@ from qbjax.common import linalg
 from qbjax.common.checks import as_real, blank, refusal, require_choice
 from qbjax.common.types import ArrayLike
 from qbjax.states.density_matrix import as_battery, as_one_ladder
-from qbjax.states.ergotropy import battery_frequency, number_of_qubits
+from qbjax.states.ergotropy import battery_frequency, qubits_of
 from qbjax.states.fidelity import entropy
 from qbjax.states.passive import levels_of, populations_of
 
@@ -50,7 +50,9 @@ def energy_variance(rho_B: ArrayLike | LadderState, omega_B: ArrayLike = 1.0) ->
     n = level_numbers(populations.shape[-1]).astype(populations.dtype)
     # Around the mean, so that nothing cancels.
     off = n - jnp.sum(n * populations, axis=-1, keepdims=True)
-    return battery_frequency(omega_B) ** 2 * jnp.sum(off**2 * populations, axis=-1)
+    # Populations that should be zero may be negative by rounding.
+    variance = jnp.maximum(jnp.sum(off**2 * populations, axis=-1), 0.0)
+    return battery_frequency(omega_B) ** 2 * variance
 
 
 def work_moments(
@@ -70,7 +72,8 @@ def work_moments(
       (2018)). The first measurement takes the coherence between energies, so that the mean is not
       the ergotropy where there is any.
 
-    Where eigenvalues coincide U is not unique, and with it the second moment.
+    Where eigenvalues coincide U is not unique, and neither is what is not the ergotropy; of states
+    without population those of lower energy come first, and levels of padding last.
 
     Parameters
     ----------
@@ -112,7 +115,9 @@ def work_moments(
     n = level_numbers(state.shape[-1]).astype(populations_of(state).dtype)
     # Of the eigenvalues in descending order.
     left = jnp.minimum(n, 1.0) if space == "full" else n
-    vectors = linalg.eigh(state)[1][..., ::-1]
+    # So little that it only puts those without population in order, padding last.
+    order = 64 * jnp.finfo(n.dtype).eps * jnp.diag(n)
+    vectors = linalg.eigh(state - order)[1][..., ::-1]
     if protocol == "two_point":
         arrives = jnp.abs(vectors) ** 2
         populations = populations_of(state)
@@ -153,6 +158,7 @@ def free_energy_bound(
         Frequency of the battery qubits, positive; broadcasts over the batch.
     N
         Number of qubits where the state is padded; broadcasts over the batch. None: from the shape.
+        A `LadderState` has its own, and no other is taken.
 
     Returns
     -------
@@ -174,7 +180,7 @@ def free_energy_bound(
     state = as_battery(rho_B)
     omega, inverse = battery_frequency(omega_B), as_real(beta, "beta")
     inverse = blank(refusal(inverse > 0, "beta", "positive", beta), jnp.asarray(inverse))
-    qubits = state.N if isinstance(state, LadderState) else number_of_qubits(N, levels_of(state))
+    qubits = qubits_of(state, N)
     populations = populations_of(state)
     stored = omega * (populations @ level_numbers(levels_of(state)).astype(populations.dtype))
     thermal = qubits * jnp.log1p(jnp.exp(-inverse * omega))

@@ -35,8 +35,8 @@ class Claims:
     @contextmanager
     def claimed(self, name: str) -> Iterator[bool]:
         """Claim something for as long as the context lasts; tell whether it was free."""
-        claim = self.path / name
-        if not self._made(claim):
+        claim, owner = self.path / name, _this_process()
+        if not self._made(claim, owner):
             yield False
             return
         done = threading.Event()
@@ -47,7 +47,10 @@ class Claims:
         finally:
             done.set()
             touching.join()
-            claim.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                # It may have been taken for that of a dead process, and be another one's by now.
+                if claim.read_text() == owner:
+                    claim.unlink()
             # The last one to leave clears up.
             with suppress(OSError):
                 self.path.rmdir()
@@ -55,12 +58,18 @@ class Claims:
     def held(self) -> set[str]:
         """Return what is claimed; claims of processes that are gone are taken away."""
         with suppress(FileNotFoundError):
-            now = self._clock()
-            claims = [claim for claim in self.path.iterdir() if not claim.suffix]
-            return {claim.name for claim in claims if not _taken_away(claim, now)}
+            now, held = self._clock(), set()
+            for file in self.path.iterdir():
+                if _is_claim(file):
+                    if not _taken_away(file, now):
+                        held.add(file.name)
+                elif now - file.stat().st_mtime > LEASE:
+                    # Litter of a process that was killed.
+                    file.unlink(missing_ok=True)
+            return held
         return set()
 
-    def _made(self, claim: Path) -> bool:
+    def _made(self, claim: Path, owner: str) -> bool:
         """Make a claim, unless it is there; tell whether it was made."""
         while True:
             self.path.mkdir(exist_ok=True)
@@ -68,7 +77,7 @@ class Claims:
             with suppress(FileNotFoundError):
                 try:
                     with open(claim, "x") as file:
-                        file.write(f"{socket.gethostname()} {os.getpid()} {uuid.uuid4().hex}")
+                        file.write(owner)
                 except FileExistsError:
                     return False
                 return True
@@ -108,11 +117,29 @@ def _taken_away(claim: Path, now: float) -> bool:
     return not claim.exists()
 
 
+def _is_claim(file: Path) -> bool:
+    """Tell a claim, of a chunk or of the attributes, from whatever else there may be."""
+    return file.name.isdigit() or file.name == "attributes"
+
+
+def _this_process() -> str:
+    return f"{_this_machine()} {os.getpid()} {uuid.uuid4().hex}"
+
+
+def _this_machine() -> str:
+    """Return where the numbers of processes count: a host, or a container on one."""
+    try:
+        space = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        space = ""
+    return f"{socket.gethostname()}/{space}"
+
+
 def _is_gone(owner: str) -> bool:
     """Tell whether a process of this machine has ended; of others the lease alone can tell."""
     # A claim that is just being made is empty.
-    host, number, *_ = owner.split() or ("", "")
-    if host != socket.gethostname():
+    where, number, *_ = [*owner.split(), "", ""]
+    if where != _this_machine() or os.name != "posix":
         return False
     try:
         os.kill(int(number), 0)

@@ -136,6 +136,9 @@ class Store:
     @contextmanager
     def claimed(self, number: int) -> Iterator[bool]:
         """Claim a chunk; tell whether nobody has, and it is not done."""
+        if (self._marks / str(number)).exists():
+            yield False
+            return
         with self._claims.claimed(str(number)) as ours:
             yield ours and not (self._marks / str(number)).exists()
 
@@ -191,15 +194,19 @@ def opened(path: Path, what: dict[str, object]) -> Store:
     return Store(path, what)
 
 
+def located(store: str | os.PathLike[str]) -> Path:
+    """Return the path of a store, or of what a link leads to, which can be renamed over."""
+    path = Path(store).expanduser()
+    return path.resolve() if path.is_symlink() else path
+
+
 def check_path(store: str | os.PathLike[str]) -> Path:
     """Return the path of a store; refuse what cannot be written, or holds anything but a sweep."""
     named = isinstance(store, str | os.PathLike) and str(store) != ""
     require(named, "store", "the path of a directory", repr(store))
     local = "a local directory (make it there, and copy it when it is done)"
     require("://" not in str(store), "store", local, f'"{store}"')
-    path = Path(store).expanduser()
-    # A link cannot be renamed over: what it leads to can.
-    path = path.resolve() if path.is_symlink() else path
+    path = located(store)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         free = not path.exists() or not any(path.iterdir())

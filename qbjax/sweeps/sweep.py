@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jax
@@ -230,7 +229,7 @@ def _in_store(
                 made = run if chunk_size else run.fitting()
                 stores.prepare(path, made.layout, made.shape, what, there)
     with _together():
-        storage = stores.opened(Path(store).expanduser(), what)
+        storage = stores.opened(stores.located(store), what)
     if made is None or made.shape != storage.chunk_shape:
         # The store is one that was there, or that of another process that was quicker.
         made = Run(job, storage.chunk_shape)

@@ -73,6 +73,20 @@ def test_where_it_still_rises_the_end_is_the_best():
     np.testing.assert_allclose(along, curve.power[0], rtol=1e-10)
 
 
+@pytest.mark.parametrize("beyond", [0.001, 0.01, 0.05, 0.2])
+def test_a_top_just_before_the_end(beyond):
+    found = best("energy", t_end=18.865462713 + beyond, N=2, F=0.5)
+    assert not found.evidence["at_end"]
+    np.testing.assert_allclose(found.tau, 18.865462713, atol=1e-8)
+    np.testing.assert_allclose(found.value, 1.54206199159, atol=1e-10)
+
+
+def test_a_drive_too_fast_for_the_samples_is_flagged():
+    drive = qb.Pulse(lambda t: 0.3 + 50 * jnp.cos(5000 * t))
+    found = best("power", t_end=10.0, N=1, F=drive)
+    assert found.status == qb.Status.NOT_CONVERGED
+
+
 @pytest.mark.parametrize(
     ("of", "of_value", "of_time"),
     [("energy", -1.174592, -8.12067), ("ergotropy", -1.546358, 2.85317)],

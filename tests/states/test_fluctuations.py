@@ -71,6 +71,18 @@ def test_moments_of_work(charged, settled):
         np.testing.assert_allclose(mean, 3 * qb.ergotropy(state, space="symmetric"), rtol=1e-12)
 
 
+@pytest.mark.parametrize("space", ["full", "symmetric"])
+def test_padding_and_empty_states_do_no_work(space):
+    ket = np.array([0.6, 0.48, 0.64])
+    padded = np.pad(np.outer(ket, ket), (0, 2))
+    for protocol in ("work_operator", "two_point"):
+        alone = qb.work_moments(ket, space=space, protocol=protocol)
+        found = qb.work_moments(padded, space=space, protocol=protocol)
+        np.testing.assert_allclose(found, alone, atol=1e-9)
+    young = qb.evolve(qb.StarBattery(N=10, F=0.5, gamma_C=0.1), [0.0, 1e-6], save="rho").rho
+    assert np.all(qb.energy_variance(young) >= 0)
+
+
 @pytest.mark.parametrize("protocol", ["work_operator", "two_point"])
 def test_moments_of_work_by_brute_force(protocol):
     """In the space of two qubits, by the unitary that leads to the passive state."""
@@ -234,6 +246,13 @@ def test_wrong_input_is_refused_or_flagged():
         qb.joint_ergotropy(rho, omega_C=0.0)
     with pytest.raises(qb.ArgumentError, match="Argument `N` must be between 1 and 2"):
         qb.joint_ergotropy(rho, N=3)
+    assert np.isnan(jax.jit(lambda N: qb.joint_ergotropy(rho, N=N))(9))
+    cavity = qutip.tensor(qutip.basis(3, 0), qutip.basis(3, 2)).proj()
+    with pytest.raises(qb.ArgumentError, match="Qobj with a charger of 3 levels"):
+        qb.joint_ergotropy(cavity)
+    noisy = qb.steady_state(qb.StarBattery(N=2, F=0.5, gamma_down=0.1)).battery
+    with pytest.raises(qb.ArgumentError, match="`N` must be that of the state, 2, but is 9"):
+        qb.free_energy_bound(noisy, 1.0, N=9)
     with pytest.raises(qb.ArgumentError, match="Argument `beta` must be positive"):
         qb.free_energy_bound(battery(rho), beta=0.0)
     assert np.isnan(jax.jit(lambda b: qb.free_energy_bound(battery(rho), b))(-1.0))

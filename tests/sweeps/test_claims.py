@@ -52,6 +52,8 @@ def ended_process():
         ("elsewhere 1 x", 0.5 * LEASE, True),
         ("elsewhere 1 x", 1.5 * LEASE, False),
         ("here", 0.5 * LEASE, True),
+        ("here", 1.5 * LEASE, False),
+        ("half", 0.5 * LEASE, True),
         ("ended", 0.0, False),
         ("", 0.0, True),
     ],
@@ -61,11 +63,29 @@ def test_a_claim_holds_while_its_owner_lives(tmp_path, owner, age, holds):
     mine.path.mkdir()
     pid = {"here": os.getpid(), "ended": ended_process()}.get(owner)
     claim = mine.path / "7"
-    claim.write_text(owner if pid is None else f"{claims.socket.gethostname()} {pid} x")
+    claim.write_text(owner if pid is None else f"{claims._this_machine()} {pid} x")
     os.utime(claim, (time.time() - age,) * 2)
     assert mine.held() == ({"7"} if holds else set())
     with mine.claimed("7") as ours:
         assert ours != holds
+
+
+def test_an_owner_gives_back_no_claim_but_its_own(tmp_path):
+    mine = Claims(tmp_path / "s.zarr")
+    with mine.claimed("7"):
+        (mine.path / "7").write_text("another one's")
+    assert (mine.path / "7").read_text() == "another one's"
+
+
+def test_what_is_no_claim_is_left_alone_or_cleared_up(tmp_path):
+    mine = Claims(tmp_path / "s.zarr")
+    with mine.claimed("7"):
+        for name, age in ((".DS_Store", 1.0), ("old.clock", 2 * LEASE)):
+            (mine.path / name).write_bytes(b"\xff")
+            os.utime(mine.path / name, (time.time() - age,) * 2)
+        assert mine.held() == {"7"}
+        assert not (mine.path / "old.clock").exists()
+        assert (mine.path / ".DS_Store").exists()
 
 
 def test_owners_touch_their_claims(tmp_path):
