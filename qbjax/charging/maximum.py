@@ -42,7 +42,7 @@ FIGURES = ("energy", "ergotropy", "average_power", "power")
 _PER_PERIOD, _FEWEST, _MOST, _TRACED = 16, 128, 2**16, 2048
 # How far samples may be from what those around them foretell, over the largest; and how far the
 # next step of Newton's method may lead, over the interval.
-_ROUGH, _STILL = 1e-2, 1e-5
+_ROUGH, _STILL = 2e-2, 1e-5
 # Times at which a bound of the frequencies is looked at.
 _LOOKS = 65
 # The highest maxima that are found exactly, and the steps to each.

@@ -9,6 +9,7 @@ import pytest
 import scipy.optimize
 
 import qbjax as qb
+from qbjax.charging import maximum
 
 # N, F, figure, time and value, with gamma_C = 0.1 and t_end = 20.
 KNOWN = [
@@ -81,10 +82,12 @@ def test_a_top_just_before_the_end(beyond):
     np.testing.assert_allclose(found.value, 1.54206199159, atol=1e-10)
 
 
-def test_a_drive_too_fast_for_the_samples_is_flagged():
-    drive = qb.Pulse(lambda t: 0.3 + 50 * jnp.cos(5000 * t))
-    found = best("power", t_end=10.0, N=1, F=drive)
-    assert found.status == qb.Status.NOT_CONVERGED
+def test_samples_that_do_not_foretell_one_another_are_told():
+    ts = jnp.linspace(0.0, 1.0, 129)
+    slow, fast = (jnp.sin(2 * jnp.pi * periods * ts) for periods in (8.0, 45.3))
+    assert maximum._is_smooth(slow)
+    assert not maximum._is_smooth(fast)
+    assert not maximum._is_smooth(slow + 0.05 * fast)
 
 
 @pytest.mark.parametrize(
