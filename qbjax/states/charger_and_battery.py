@@ -110,7 +110,7 @@ def joint_ergotropy(
     --------
     >>> import qbjax as qb
     >>> from qbjax.states.charger_and_battery import joint_ergotropy
-    >>> print(joint_ergotropy(qb.steady_state(qb.StarBattery(N=4, F=0.5)).rho).round(4))
+    >>> print(f"{joint_ergotropy(qb.steady_state(qb.StarBattery(N=4, F=0.5)).rho):.4f}")
     1.8472
     """
     require_choice(space, "space", ("full", "symmetric"))

@@ -174,7 +174,7 @@ def free_energy_bound(
     --------
     >>> import jax.numpy as jnp
     >>> from qbjax.states.fluctuations import free_energy_bound
-    >>> print(free_energy_bound(jnp.diag(jnp.array([0.0, 1.0])), beta=1.0).round(4))
+    >>> print(f"{free_energy_bound(jnp.diag(jnp.array([0.0, 1.0])), beta=1.0):.4f}")
     1.3133
     """
     state = as_battery(rho_B)
