@@ -34,7 +34,6 @@ from qbjax.common.checks import (
 )
 from qbjax.common.minimise import minimise
 from qbjax.common.printing import Line, Printed, status_text
-from qbjax.common.programs import program
 from qbjax.model.parameters import PARAMETERS
 from qbjax.model.pulses import PiecewiseConstant, Pulse, is_pulse
 from qbjax.model.star_battery import StarBattery, over_batch, require_model
@@ -274,7 +273,7 @@ class _Merit(eqx.Module):
         )
 
 
-@program
+@eqx.filter_jit
 def _optimum_batch(model: StarBattery, *settings: PyTree) -> Optimum:
     return over_batch(lambda one: _optimum(one, *settings, progress=False), model)
 

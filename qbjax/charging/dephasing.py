@@ -19,7 +19,6 @@ from qbjax.common.checks import Status, as_count, is_concrete, number_where, rai
 from qbjax.common.first_order import first_order
 from qbjax.common.minimise import minimise, require_optimizer
 from qbjax.common.printing import Line, Printed, status_text
-from qbjax.common.programs import program
 from qbjax.exact import rates
 from qbjax.exact.applies import is_exact, without_idle_drive
 from qbjax.model.batching import map_batch
@@ -172,7 +171,7 @@ def optimal_dephasing(
     return _side_by_side(model, *settings) if exact else map_batch(_optimal, model, *settings)
 
 
-@program
+@eqx.filter_jit
 def _closed_form(model: StarBattery, definition: Definition) -> OptimalDephasing:
     closed_optimum = definition.closed_optimum(model)
     assert closed_optimum is not None
@@ -202,7 +201,7 @@ def _closed_form(model: StarBattery, definition: Definition) -> OptimalDephasing
     return over_batch(solve, model)
 
 
-@program
+@eqx.filter_jit
 def _side_by_side(model: StarBattery, *settings: PyTree) -> OptimalDephasing:
     return over_batch(lambda one: _optimal(one, *settings), model)
 
@@ -258,7 +257,7 @@ def _optimal(
     return refuse(definition.out_of_range() | out_of_range(model), result)
 
 
-@program
+@eqx.filter_jit
 def _with_derivatives(
     model: StarBattery,
     definition: Definition,
@@ -289,7 +288,7 @@ def _moves_with(x: jax.Array, other: jax.Array) -> jax.Array:
 _moves_with.defjvps(None, lambda moved, *_: moved)
 
 
-@program
+@eqx.filter_jit
 def _trust(curve: Problem, log_gamma: jax.Array) -> jax.Array:
     """Return the status of the charging time at a dephasing rate."""
     charges = curve.charges()
@@ -331,7 +330,7 @@ class _Scan(eqx.Module):
     at_edge: jax.Array
 
 
-@program
+@eqx.filter_jit
 def _scan(definition: Definition, model: StarBattery) -> tuple[Problem, _Scan]:
     curve = problem(definition, model)
     ladder, first = _ladder(curve)

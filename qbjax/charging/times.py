@@ -40,7 +40,6 @@ from qbjax.common.checks import (
     require_choice,
 )
 from qbjax.common.printing import Line, Printed, status_text
-from qbjax.common.programs import program
 from qbjax.exact import rates
 from qbjax.exact.applies import is_exact, obstacle, without_idle_drive
 from qbjax.model.batching import map_batch
@@ -235,7 +234,7 @@ def _best_moment(model: StarBattery, options: Mapping[str, PyTree]) -> ChargingT
     return ChargingTime(found.time, log_tau, found.status, evidence, "maximum", model, found.value)
 
 
-@program
+@eqx.filter_jit
 def _side_by_side(model: StarBattery, definition: Definition) -> ChargingTime:
     return over_batch(lambda one: _solve(one, definition), model)
 

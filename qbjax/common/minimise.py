@@ -15,7 +15,6 @@ from jaxtyping import PyTree
 from tqdm import tqdm
 
 from qbjax.common.checks import as_count, as_number, is_concrete, require, require_known
-from qbjax.common.programs import program
 
 if TYPE_CHECKING:
     import optax
@@ -200,7 +199,7 @@ def _is_stationary(point: _Point, tolerance: jax.Array) -> jax.Array:
     return _norm(point.gradient) <= tolerance * (1 + jnp.abs(point.value))
 
 
-@program
+@eqx.filter_jit
 def _start(
     loss: Loss,
     optimizer: optax.GradientTransformation,
@@ -221,7 +220,7 @@ def _start(
     )
 
 
-@program
+@eqx.filter_jit
 def _advance(
     loss: Loss,
     optimizer: optax.GradientTransformation,

@@ -4,13 +4,13 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from qbjax.common.checks import ArgumentError, is_concrete, require
 from qbjax.common.memory import memory
-from qbjax.common.programs import program
 from qbjax.model.star_battery import StarBattery
 
 try:
@@ -130,12 +130,12 @@ def _solve_batch(
     return jax.tree.map(joined, *solved)
 
 
-@program
+@eqx.filter_jit
 def _solve_one(solve: Callable[..., PyTree], model: StarBattery, *shared: PyTree) -> PyTree:
     return solve(model, *shared)
 
 
-@program
+@eqx.filter_jit
 def _solve_all(solve: Callable[..., PyTree], model: StarBattery, *shared: PyTree) -> PyTree:
     """Solve models of the batch shape (rows, together)."""
 

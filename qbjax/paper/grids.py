@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import PyTree
 
 import qbjax as qb
-from qbjax.common.programs import compiler_options
 
 # F/g of the strong, intermediate and weak drive.
 STRONG, INTERMEDIATE, WEAK = 10.0, 0.5, 0.2
@@ -26,7 +25,7 @@ _QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_pas
 
 def compiled(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
     """Compile a function quickly rather than well."""
-    return jax.jit(function, compiler_options=compiler_options() | _QUICKLY)
+    return jax.jit(function, compiler_options=_QUICKLY)
 
 
 def over_grid(solve: Solve, drives: Sequence[float], sizes: Sequence[int]) -> dict[str, np.ndarray]:

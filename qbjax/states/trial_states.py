@@ -19,6 +19,7 @@ import functools
 from collections.abc import Callable
 from typing import TypeVar
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,7 +30,6 @@ from qbjax.common import linalg, types
 from qbjax.common.checks import as_array, blank, refusal, require
 from qbjax.common.minimise import Minimum, minimise
 from qbjax.common.printing import Line, Printed
-from qbjax.common.programs import program
 from qbjax.states.density_matrix import as_one_ladder
 
 # How far populations and states may be from what they must be.
@@ -254,7 +254,7 @@ def fit_coherent_mixture(rho_B: types.ArrayLike) -> CoherentMixtureFit:
     return _over_leading_axes(_fit_mixture, rho.astype(jnp.result_type(rho.dtype, 1j)), 2)
 
 
-@program
+@eqx.filter_jit
 def _over_leading_axes(fit: Callable[[jax.Array], Fit], data: jax.Array, core: int) -> Fit:
     for _ in range(data.ndim - core):
         fit = jax.vmap(fit)

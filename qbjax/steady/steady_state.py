@@ -21,7 +21,6 @@ from qbjax.common.checks import (
     require_choice,
     require_known,
 )
-from qbjax.common.programs import program
 from qbjax.common.types import ArrayLike, Condition
 from qbjax.evolution.evolve import evolve
 from qbjax.evolution.result import Trajectory
@@ -238,7 +237,7 @@ def _plateau(
     return _at_time(model, trajectory, tolerance)
 
 
-@program
+@eqx.filter_jit
 def _at_time(model: StarBattery, trajectory: Trajectory, tolerance: jax.Array) -> SteadyState:
     why = f"the state at the stated time, by the method {trajectory.method}"
 

@@ -19,7 +19,6 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from jaxtyping import PyTree
 
-from qbjax.common.programs import compiler_options
 from qbjax.exact.applies import is_exact
 from qbjax.model.star_battery import StarBattery
 from qbjax.sweeps.observables import Measured, Observable, Solved, measure
@@ -193,7 +192,7 @@ def _program(question: Question, example: Points) -> tuple[Solve, int]:
         solve = question.solve
     else:
         return _quiet(question.solve), 0
-    compiled = jax.jit(solve).lower(example).compile(compiler_options=compiler_options())
+    compiled = jax.jit(solve).lower(example).compile()
     needed = compiled.memory_analysis()
     return compiled, 0 if needed is None else needed.temp_size_in_bytes
 
