@@ -31,8 +31,7 @@ class Ladders(Basis):
     @property
     def support(self) -> np.ndarray:
         """The mask of the levels k <= n <= N - k of the largest N."""
-        k, n = np.arange(self.blocks)[:, None], np.arange(self.levels)
-        return (n >= k) & (n < self.levels - k)
+        return np.asarray(self.live(self.levels - 1))
 
     def live(self, N: ArrayLike) -> Array:
         """Return the mask of the levels k <= n <= N - k, shape (blocks, levels)."""

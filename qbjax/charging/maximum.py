@@ -16,8 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from qbjax.basis.ladder import level_numbers
-from qbjax.basis.states import battery_state
 from qbjax.common.checks import (
     Status,
     as_number,
@@ -29,12 +27,12 @@ from qbjax.common.checks import (
 )
 from qbjax.common.first_order import first_order
 from qbjax.evolution.evolve import evolve
+from qbjax.evolution.observe import Observe, Problem
 from qbjax.generator import stored_states
 from qbjax.generator.bounds import spectral_box
 from qbjax.generator.lindblad import generator
 from qbjax.model.batching import map_batch
 from qbjax.model.star_battery import StarBattery
-from qbjax.states.passive import extractable
 
 FIGURES = ("energy", "ergotropy", "average_power", "power")
 # Samples of a period of the fastest frequency; how many there are at least and at most, and where
@@ -110,33 +108,34 @@ def _maximum(
 ) -> Maximum:
     """Return the maximum of one model."""
     fixed, end = jax.lax.stop_gradient((model, question.t_end))
-    found = _found(fixed, end, of, which, intervals)
-    value, slope, bend = _moments(model, found.time, of)
-    is_top = ~found.at_end & (bend < 0)
+    top = _top_of_samples(fixed, end, of, which, intervals)
+    value, slope, bend = _moments(model, top.time, of)
+    is_top = ~top.at_end & (bend < 0)
     still, down = jax.lax.stop_gradient((slope, jnp.where(is_top, bend, 1.0)))
     # At the end of the interval the value moves with it.
-    time = jnp.where(found.at_end, question.t_end, found.time - (slope - still) / down)
-    value = value + jnp.where(found.at_end, still * (question.t_end - end), 0.0)
+    time = jnp.where(top.at_end, question.t_end, top.time - (slope - still) / down)
+    value = value + jnp.where(top.at_end, still * (question.t_end - end), 0.0)
     # Where the slope leaps, Newton's method does not end.
     is_top &= jnp.abs(slope) <= _STILL * end * jnp.abs(bend)
-    resolved = (_needed(model, question) <= intervals) & (is_top | found.at_end)
-    trusted = (found.status == Status.OK) | (found.status == Status.AMBIGUOUS)
-    status = jnp.where(trusted & ~resolved, Status.NOT_CONVERGED, found.status)
+    resolved = (_needed(model, question) <= intervals) & (is_top | top.at_end)
+    trusted = (top.status == Status.OK) | (top.status == Status.AMBIGUOUS)
+    status = jnp.where(trusted & ~resolved, Status.NOT_CONVERGED, top.status)
     status = jnp.where(question.refused, Status.OUT_OF_RANGE, status)
     known = (status == Status.OK) | (status == Status.AMBIGUOUS)
     time, value = (number_where(known, x) for x in (first_order(time), value))
-    return Maximum(time, value, found.at_end, status)
+    return Maximum(time, value, top.at_end, status)
 
 
-def _found(model: StarBattery, end: jax.Array, of: str, which: str, intervals: int) -> Maximum:
+def _top_of_samples(
+    model: StarBattery, end: jax.Array, of: str, which: str, intervals: int
+) -> Maximum:
     """Return the maximum as a constant of differentiation."""
     ts = end * jnp.linspace(0.0, 1.0, intervals + 1)
-    saved = "energy" if of == "average_power" else of
-    curve = evolve(model, ts, save=saved)
-    values = jnp.asarray(getattr(curve, saved))
+    curve = evolve(model, ts, save=_saved(of))
+    values = jnp.asarray(getattr(curve, _saved(of)))
     if of == "average_power":
         values = values / jnp.where(ts > 0, ts, 1.0)
-    places = _highest(values, which)
+    places = _candidates(values, which)
     # The end is the best where the curve still rises; else there is a top before it.
     rises = _moments(model, end, of)[1] >= 0
     inside = (places > 0) & ~((places == intervals) & rises)
@@ -162,8 +161,8 @@ def _is_smooth(values: jax.Array) -> jax.Array:
     return jnp.max(jnp.abs(values[3:-3] - foretold)) <= _ROUGH * jnp.max(jnp.abs(values))
 
 
-def _highest(values: jax.Array, which: str) -> jax.Array:
-    """Return where the highest maxima of samples are, in order of time; 0 stands for none."""
+def _candidates(values: jax.Array, which: str) -> jax.Array:
+    """Return the places of the highest maxima of samples, in order of time; 0 stands for none."""
     before, after = jnp.roll(values, 1), jnp.roll(values, -1)
     number = jnp.arange(values.size)
     inner = (values >= before) & (values > after) & (number > 0) & (number < values.size - 1)
@@ -191,55 +190,36 @@ def _root(model: StarBattery, of: str, low: jax.Array, high: jax.Array) -> jax.A
     return jax.lax.fori_loop(0, _STEPS, step, (low, high, (low + high) / 2))[2]
 
 
-def _moments(
-    model: StarBattery, time: jax.Array, of: str
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Return a figure of merit with its first and second derivative in time, at a time."""
-    rho = jnp.asarray(evolve(model, time[None], save="rho").rho)[0]
-    stored = stored_states.store(generator(model, time), rho, 2)
-    value = _FUNCTIONS[of](model)
-    slope = _along(model, value)
-    return value(time, stored), slope(time, stored), _along(model, slope)(time, stored)
-
-
 # A number that hangs on the time and on a stored state.
 Function = Callable[[jax.Array, jax.Array], jax.Array]
 
 
-def _along(model: StarBattery, function: Function) -> Function:
-    """Return the derivative in time along the flow."""
+def _moments(
+    model: StarBattery, time: jax.Array, of: str
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Return a figure of merit with its first and second derivative in time, at a time."""
+    problem, saved = Problem(model), _saved(of)
+    observe = Observe((saved,), ())
 
-    def slope(t: jax.Array, stored: jax.Array) -> jax.Array:
-        flow = generator(model, t)(stored)
-        return jax.jvp(function, (t, stored), (jnp.ones_like(t), flow))[1]
+    def value(t: jax.Array, stored: jax.Array) -> jax.Array:
+        figure = observe(t, stored, problem)[saved]
+        return figure / t if of == "average_power" else figure
 
-    return slope
+    def along(function: Function) -> Function:
+        """Return the derivative along the flow."""
 
+        def slope(t: jax.Array, stored: jax.Array) -> jax.Array:
+            flow = problem.generator(t)(stored)
+            return jax.jvp(function, (t, stored), (jnp.ones_like(t), flow))[1]
 
-def _energy(model: StarBattery) -> Function:
-    def energy(t: jax.Array, stored: jax.Array) -> jax.Array:
-        populations = stored_states.populations(generator(model, t), stored)
-        return model.omega_B * jnp.sum(populations @ level_numbers(model.levels).astype(float))
+        return slope
 
-    return energy
-
-
-def _ergotropy(model: StarBattery) -> Function:
-    def ergotropy(t: jax.Array, stored: jax.Array) -> jax.Array:
-        battery = stored_states.battery(generator(model, t), stored)
-        return model.omega_B * extractable(battery_state(model.basis, battery, model.N))
-
-    return ergotropy
-
-
-def _average_power(model: StarBattery) -> Function:
-    energy = _energy(model)
-    return lambda t, stored: energy(t, stored) / t
+    rho = jnp.asarray(evolve(model, time[None], save="rho").rho)[0]
+    stored = stored_states.store(problem.generator(time), rho, 2)
+    slope = along(value)
+    return value(time, stored), slope(time, stored), along(slope)(time, stored)
 
 
-_FUNCTIONS: dict[str, Callable[[StarBattery], Function]] = {
-    "energy": _energy,
-    "ergotropy": _ergotropy,
-    "average_power": _average_power,
-    "power": lambda model: _along(model, _energy(model)),
-}
+def _saved(of: str) -> str:
+    """Return the name of what `evolve` gives of a figure of merit."""
+    return "energy" if of == "average_power" else of

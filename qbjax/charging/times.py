@@ -123,7 +123,8 @@ def charging_time(
         `qbjax.charging.times`. Beyond dephasing on battery resonance "settling", "integral" or
         "maximum".
     throw
-        Raise where there is no steady state to charge to; otherwise the status says so.
+        Raise where there is no steady state to charge to; otherwise the status says so. "maximum"
+        needs none, and its status says all.
     options
         "fit" takes `branch` ("continuous", the default, or "lowest") and `window`, the width in
         time of the coarse graining (None, the default: none); "decay_rate" takes `min_weight`
@@ -227,11 +228,11 @@ def chosen_definition(
 def _best_moment(model: StarBattery, options: Mapping[str, PyTree]) -> ChargingTime:
     for unknown in options.keys() - {"of", "t_end", "which"}:
         raise ArgumentError(f'Argument `{unknown}` must be left out for "maximum", but is given.')
-    given = {name: value for name, value in options.items() if value is not None}
-    found = maximum(model, **given)
-    evidence = {"at_end": found.at_end}
-    log_tau = jnp.log(jnp.where(found.time > 0, found.time, jnp.nan))
-    return ChargingTime(found.time, log_tau, found.status, evidence, "maximum", model, found.value)
+    settings = {name: value for name, value in options.items() if value is not None}
+    top = maximum(model, **settings)
+    log_tau = jnp.log(jnp.where(top.time > 0, top.time, jnp.nan))
+    evidence = {"at_end": top.at_end}
+    return ChargingTime(top.time, log_tau, top.status, evidence, "maximum", model, top.value)
 
 
 @eqx.filter_jit

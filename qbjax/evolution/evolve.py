@@ -36,7 +36,7 @@ from qbjax.evolution.result import ADVICE, OBSERVABLES, Trajectory
 from qbjax.exact.applies import without_idle_drive
 from qbjax.model.batching import map_batch, require_room
 from qbjax.model.method import choose as choose_from
-from qbjax.model.star_battery import StarBattery, out_of_range, require_model
+from qbjax.model.star_battery import StarBattery, out_of_range, over_batch, require_model
 
 # In the order in which "auto" asks them.
 _METHODS: dict[str, Method] = {
@@ -188,10 +188,16 @@ def _trajectory(model: StarBattery, ts: jax.Array, start: PyTree, options: Optio
         small = f"another one where the state has more than {limit} real numbers"
         name = options.method.name
         require(start.size <= limit, "method", small, f'"{name}" for {start.size}')
+    if options.method.side_by_side:
+        return _side_by_side(model, ts, start, options)
     # Functions of the user's own may have batched linear algebra.
-    threads, side_by_side = not options.observe.functions, options.method.side_by_side
-    arguments = ts, start, options
-    return map_batch(_solve, model, *arguments, threads=threads, side_by_side=side_by_side)
+    threads = not options.observe.functions
+    return map_batch(_solve, model, ts, start, options, threads=threads)
+
+
+@eqx.filter_jit
+def _side_by_side(model: StarBattery, *arguments: PyTree) -> Trajectory:
+    return over_batch(lambda one: _solve(one, *arguments), model)
 
 
 def _solve(model: StarBattery, ts: jax.Array, start: PyTree, options: Options) -> Trajectory:

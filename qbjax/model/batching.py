@@ -20,23 +20,14 @@ except ImportError:  # JAX before 0.8
     from jax.experimental import enable_x64  # type: ignore[attr-defined, no-redef]
 
 
-# So many levels are worked on at once where models are solved side by side: the numbers of a step
-# stay in the cache.
-_LEVELS_AT_ONCE = 1024
-
-
 def map_batch(
-    solve: Callable[..., PyTree],
-    model: StarBattery,
-    *shared: PyTree,
-    threads: bool = False,
-    side_by_side: bool = False,
+    solve: Callable[..., PyTree], model: StarBattery, *shared: PyTree, threads: bool = False
 ) -> PyTree:
     """Apply a solver of one model to a batch of them; what is shared is common to the batch.
 
     A GPU takes the batch side by side. On a CPU one model comes after the other, so that none waits
-    for the slowest one at every step, or a few at a time; with threads, where nothing is traced,
-    every core gets a part of the batch.
+    for the slowest one at every step; with threads, where nothing is traced, every core gets a
+    part of the batch.
 
     Parameters
     ----------
@@ -51,8 +42,6 @@ def map_batch(
         Whether parts of the batch may run side by side. The solver must do without batched linear
         algebra then: JAX runs each program on a thread of the pool that such algebra waits for,
         and with no thread left it waits for good.
-    side_by_side
-        Whether a few models are solved at a time: for a solver that takes the same steps for all.
 
     Returns
     -------
@@ -66,9 +55,7 @@ def map_batch(
     try:
         if not model.batch_shape:
             return _solve_one(solve, model, *shared)
-        few = side_by_side and jax.default_backend() == "cpu"
-        together = max(1, _LEVELS_AT_ONCE // model.levels) if few else 1
-        return _solve_batch(solve, model, shared, threads, together)
+        return _solve_batch(solve, model, shared, threads)
     except TypeError as error:
         # JAX has no other way to say it.
         if any(text in str(error) for text in _FORWARD_ERRORS):
@@ -93,11 +80,7 @@ def require_room(model: StarBattery) -> None:
 
 
 def _solve_batch(
-    solve: Callable[..., PyTree],
-    model: StarBattery,
-    shared: tuple[PyTree, ...],
-    threads: bool,
-    together: int,
+    solve: Callable[..., PyTree], model: StarBattery, shared: tuple[PyTree, ...], threads: bool
 ) -> PyTree:
     shape = model.batch_shape
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(shape) :]), model)
@@ -105,11 +88,8 @@ def _solve_batch(
     spread = threads and is_concrete(model, shared) and jax.default_backend() == "cpu"
     cores = min(size, os.cpu_count() or 1) if spread else 1
     # Parts of one length need one program. Neighbours, often alike in cost, go to different cores.
-    rows = -(-size // (cores * together))
-    together = -(-size // (cores * rows))
-    which = jnp.minimum(jnp.arange(rows * together * cores), size - 1)
-    which = which.reshape(rows, together, cores)
-    parts = [jax.tree.map(lambda leaf, i=i: leaf[which[:, :, i]], flat) for i in range(cores)]
+    which = jnp.minimum(jnp.arange(-(-size // cores) * cores), size - 1).reshape(-1, cores)
+    parts = [jax.tree.map(lambda leaf, i=i: leaf[which[:, i]], flat) for i in range(cores)]
     if cores == 1:
         solved = [_solve_all(solve, parts[0], *shared)]
     else:
@@ -124,8 +104,8 @@ def _solve_batch(
             solved = list(pool.map(run, parts))
 
     def joined(*leaves: jax.Array) -> jax.Array:
-        rest = leaves[0].shape[2:]
-        return jnp.stack(leaves, axis=2).reshape(-1, *rest)[:size].reshape(*shape, *rest)
+        rest = leaves[0].shape[1:]
+        return jnp.stack(leaves, axis=1).reshape(-1, *rest)[:size].reshape(*shape, *rest)
 
     return jax.tree.map(joined, *solved)
 
@@ -137,18 +117,6 @@ def _solve_one(solve: Callable[..., PyTree], model: StarBattery, *shared: PyTree
 
 @eqx.filter_jit
 def _solve_all(solve: Callable[..., PyTree], model: StarBattery, *shared: PyTree) -> PyTree:
-    """Solve models of the batch shape (rows, together)."""
-
-    def of_one(one: StarBattery) -> PyTree:
-        return solve(one, *shared)
-
-    def of_row(row: StarBattery) -> PyTree:
-        if model.batch_shape[1] > 1:
-            return jax.vmap(of_one)(row)
-        # Where models are batched, so are the conditions of their loops.
-        alone = of_one(jax.tree.map(lambda leaf: leaf[0], row))
-        return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], alone)
-
     if jax.default_backend() == "cpu":
-        return jax.lax.map(of_row, model)
-    return jax.vmap(jax.vmap(of_one))(model)
+        return jax.lax.map(lambda one: solve(one, *shared), model)
+    return jax.vmap(lambda one: solve(one, *shared))(model)

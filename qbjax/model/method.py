@@ -18,7 +18,7 @@ class Method(ABC):
     name
         What the argument `method` calls it.
     side_by_side
-        Whether it takes the same steps for all models of a batch, so that a few are solved at once.
+        Whether the models of a batch are solved in one program, and not one after the other.
     """
 
     name: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -118,20 +119,7 @@ def joint_ergotropy(
     qubits = number_of_qubits(N, joint.shape[-1])
     frequencies = battery_frequency(omega_C, "omega_C"), battery_frequency(omega_B)
 
-    def of_one(one: jax.Array, omega_C: jax.Array, omega_B: jax.Array, N: jax.Array) -> jax.Array:
-        charger, levels = one.shape[:2]
-        n = level_numbers(levels)
-        energies = (omega_C * level_numbers(charger)[:, None] + omega_B * n).ravel()
-        there = jnp.where(n <= N, binomials(N, levels) if space == "full" else 1.0, 0.0)
-        stored = energies @ jnp.diagonal(one.reshape(energies.size, -1)).real
-        order = jnp.argsort(energies)
-        room = jnp.cumsum(jnp.tile(there, charger)[order])
-        places = jnp.searchsorted(room, level_numbers(energies.size), side="right")
-        # What finds no place is zero: a padded state has more eigenvalues than there are levels.
-        left = energies[order][jnp.minimum(places, energies.size - 1)]
-        eigenvalues = linalg.eigvalsh(one.reshape(energies.size, -1))[::-1]
-        return number_where(jnp.isfinite(N), stored - left @ eigenvalues)
-
+    of_one = functools.partial(_together, space=space)
     over_batch = jnp.vectorize(of_one, signature="(a,n,b,m),(),(),()->()")
     return over_batch(joint, *frequencies, qubits)
 
@@ -147,7 +135,7 @@ def mutual_information(rho: ArrayLike) -> jax.Array:
 
     Returns
     -------
-    Number, not negative, shape (...).
+    Number, not negative but for rounding, shape (...).
 
     Raises
     ------
@@ -168,6 +156,23 @@ def mutual_information(rho: ArrayLike) -> jax.Array:
     battery = jnp.einsum("...aman->...mn", joint)
     both = joint.reshape(*joint.shape[:-4], size, size)
     return entropy(charger) + entropy(battery) - entropy(both)
+
+
+def _together(
+    rho: jax.Array, omega_C: jax.Array, omega_B: jax.Array, N: jax.Array, space: str
+) -> jax.Array:
+    """Return the joint ergotropy of one state: its eigenvalues sorted onto the levels of both."""
+    charger, levels = rho.shape[:2]
+    matrix, n = rho.reshape(charger * levels, -1), level_numbers(levels)
+    energies = (omega_C * level_numbers(charger)[:, None] + omega_B * n).ravel()
+    states = jnp.where(n <= N, binomials(N, levels) if space == "full" else 1.0, 0.0)
+    order = jnp.argsort(energies)
+    room = jnp.cumsum(jnp.tile(states, charger)[order])
+    places = jnp.searchsorted(room, level_numbers(energies.size), side="right")
+    # What finds no place is zero: a padded state has more eigenvalues than there are levels.
+    passive = energies[order][jnp.minimum(places, energies.size - 1)]
+    extracted = energies @ jnp.diagonal(matrix).real - passive @ linalg.eigvalsh(matrix)[::-1]
+    return number_where(jnp.isfinite(N), extracted)
 
 
 def _informed(rho: jax.Array, space: str, is_optimal: bool) -> jax.Array:

@@ -380,8 +380,8 @@ def qubits_of(rho_B: Battery, N: ArrayLike | None) -> jax.Array:
     """Return the number of qubits of a state: its own, or N of a padded one of the ladder."""
     if not isinstance(rho_B, LadderState):
         return number_of_qubits(N, rho_B.shape[-1])
-    given = as_array(rho_B.N if N is None else N, "N")
-    refused = refusal(given == rho_B.N, "N", f"that of the state, {rho_B.N}", N)
+    number = as_array(rho_B.N if N is None else N, "N")
+    refused = refusal(number == rho_B.N, "N", f"that of the state, {rho_B.N}", N)
     return blank(refused, jnp.asarray(rho_B.N, float))
 
 

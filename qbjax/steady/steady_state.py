@@ -31,7 +31,7 @@ from qbjax.model.batching import map_batch, require_room
 from qbjax.model.method import choose as choose_from
 from qbjax.model.parameters import LOCAL
 from qbjax.model.pulses import is_pulse
-from qbjax.model.star_battery import StarBattery, out_of_range, require_model
+from qbjax.model.star_battery import StarBattery, out_of_range, over_batch, require_model
 from qbjax.model.terms import LocalJump
 from qbjax.steady import nullspace
 from qbjax.steady.direct import Direct
@@ -206,7 +206,14 @@ def _settled(
         precise = f"at least {least:.2g} in {tolerance.dtype}"
         refused |= refusal(tolerance >= least, "tolerance", precise, tolerance)
     arguments = start, tolerance, jnp.asarray(refused | stray), chosen, why
-    return map_batch(_solve, model, *arguments, threads=True, side_by_side=chosen.side_by_side)
+    if chosen.side_by_side:
+        return _side_by_side(model, *arguments)
+    return map_batch(_solve, model, *arguments, threads=True)
+
+
+@eqx.filter_jit
+def _side_by_side(model: StarBattery, *arguments: PyTree) -> SteadyState:
+    return over_batch(lambda one: _solve(one, *arguments), model)
 
 
 def _solve(

@@ -10,6 +10,7 @@ whoever computes them.
 import os
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +18,8 @@ from pathlib import Path
 
 # Seconds that a claim holds without being touched, by the clock of the file system.
 LEASE = 60.0
+# Seconds between two looks at what other processes are at work on.
+PATIENCE = 0.1
 
 
 class Claims:
@@ -54,6 +57,17 @@ class Claims:
             # The last one to leave clears up.
             with suppress(OSError):
                 self.path.rmdir()
+
+    @contextmanager
+    def awaited(self, name: str) -> Iterator[None]:
+        """Claim something as soon as it is free, for as long as the context lasts."""
+        while True:
+            with self.claimed(name) as ours:
+                if ours:
+                    yield
+                    return
+            self.held()
+            time.sleep(PATIENCE)
 
     def held(self) -> set[str]:
         """Return what is claimed; claims of processes that are gone are taken away."""

@@ -28,9 +28,6 @@ from qbjax.sweeps.claims import Claims
 if TYPE_CHECKING:
     from xarray import Dataset
 
-# Seconds between two looks at what other processes are at work on.
-PATIENCE = 0.1
-
 # For every array where a chunk belongs in it, and the values.
 Parts = dict[str, tuple[tuple[slice, ...], np.ndarray]]
 
@@ -155,17 +152,11 @@ class Store:
         import zarr
 
         self._require_untouched()
-        while True:
-            with self._claims.claimed("attributes") as ours:
-                if ours:
-                    # Another process may have signed since this one opened it.
-                    group: Any = zarr.open_group(self.path, mode="r+")
-                    before = group.attrs.get("wall_time", 0.0)
-                    with _writing(self.path):
-                        group.attrs.update(attrs | {"wall_time": before + attrs["wall_time"]})
-                    return
-            self._claims.held()
-            time.sleep(PATIENCE)
+        with self._claims.awaited("attributes"), _writing(self.path):
+            # Another process may have signed since this one opened it.
+            group: Any = zarr.open_group(self.path, mode="r+")
+            before = group.attrs.get("wall_time", 0.0)
+            group.attrs.update(attrs | {"wall_time": before + attrs["wall_time"]})
 
     def _require_untouched(self) -> None:
         """Refuse to write into what has taken the place of the store."""

@@ -19,7 +19,7 @@ from qbjax.common.types import ArrayLike
 from qbjax.model.star_battery import StarBattery
 from qbjax.steady.steady_state import METHODS
 from qbjax.sweeps import store as stores
-from qbjax.sweeps.claims import Claims
+from qbjax.sweeps.claims import PATIENCE, Claims
 from qbjax.sweeps.grid import Grid
 from qbjax.sweeps.job import Job
 from qbjax.sweeps.observables import Observable, observable
@@ -257,7 +257,7 @@ def _finish(run: Run, storage: Memory | Store, progress: bool) -> bool:
                         computed = True
             if not np.all(storage.done):
                 # Others are at work on the rest.
-                time.sleep(stores.PATIENCE)
+                time.sleep(PATIENCE)
             bar.update(counted() - bar.n)
     return computed
 
