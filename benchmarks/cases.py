@@ -12,6 +12,8 @@ from pathlib import Path
 
 CASES = (
     "correctness",
+    "cold_start",
+    "warm_small",
     "steady_paper",
     "steady_unique",
     "local_noise",

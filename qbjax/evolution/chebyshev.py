@@ -40,28 +40,29 @@ class Chebyshev(ConstantInTime):
 
         @jax.checkpoint
         def group(
-            progress: faber_series.Progress, times: jax.Array
+            progress: faber_series.Progress, plan: faber_series.Plan
         ) -> tuple[faber_series.Progress, PyTree]:
             progress, views = faber_series.advance(
                 series,
                 progress,
-                times,
+                plan,
                 lambda stored: observe.view(ts[0], stored, problem),
                 kind=kind,
                 max_steps=options.max_steps,
             )
             return progress, many(lambda view: observe.finish(ts[0], view, problem), views)
 
-        def forward(carry: tuple[PyTree, PyTree], times: jax.Array) -> tuple[PyTree, PyTree]:
-            progress, saved = group(carry[0], times)
+        def forward(carry: tuple[PyTree, PyTree], plan: faber_series.Plan) -> tuple[PyTree, PyTree]:
+            progress, saved = group(carry[0], plan)
             if bar is None:
                 return (progress, None), saved
-            return (progress, bar.step(carry[1], jax.lax.stop_gradient(times[-1] / end))), saved
+            part = jax.lax.stop_gradient(plan.times[-1] / end)
+            return (progress, bar.step(carry[1], part)), saved
 
-        none = jnp.zeros_like(ts[-1])
-        first = faber_series.Progress(start, none, none, jnp.zeros((), int))
+        first = faber_series.Progress(start, jnp.zeros_like(ts[-1]), jnp.zeros((), int))
+        plans = faber_series.plans(series, ts, options.max_steps)
         begin = first, None if bar is None else bar.init()
-        (last, meter_state), saved = jax.lax.scan(forward, begin, faber_series.grouped(ts))
+        (last, meter_state), saved = jax.lax.scan(forward, begin, plans)
         if bar is not None:
             bar.close(meter_state)
         saved = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[: len(ts)], saved)

@@ -12,15 +12,15 @@ On it exp(h z(w)) has the Laurent series sum_k c_k w^k, and
     F_{k+1} = A F_k - q F_{k-1},       q = (a - b)/(a + b),
 
 with 2 in place of F_0 in the last line. This is the Chebyshev series of a segment where a or b
-vanishes and the Taylor series where a = b; the F_k of a normal L are at most 2. The coefficients
-come from one Fourier transform around the circle, and how fast they fall says which h a given
-number of them serves. Decay costs the square root of its rate only, where an explicit Runge-Kutta
-step is bounded by the rate itself.
+vanishes and the Taylor series where a = b; the F_k of a normal L are at most 2. How fast the
+coefficients fall says which h a given number of them serves. Decay costs the square root of its
+rate only, where an explicit Runge-Kutta step is bounded by the rate itself.
 
 The F_k do not depend on h: one long step serves all the output times inside it, each with its own
 coefficients, and only what is linear in the state and wanted of it is kept of the F_k.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Literal
 
@@ -36,11 +36,12 @@ from qbjax.generator.lindblad import Generator
 # Coefficients c_0 ... c_95, applied in blocks that a short step leaves out.
 _BLOCK, _BLOCKS = 8, 12
 _DEGREE = _BLOCK * _BLOCKS
-_SAMPLES = 4 * _DEGREE
+# How many coefficients are looked at for what those leave out.
+_ORDERS = 256
 # L is not normal: the ellipse is a little wider than its eigenvalues need.
 _STRETCH = 1.02
-# Output times that one step serves at most.
-_TOGETHER = 8
+# Output times that one step serves at most, and groups of them that are planned at once.
+_TOGETHER, _PLANNED = 24, 128
 # Recomputing between 100 stored states repeats a run of 1e5 steps three times.
 CHECKPOINTS = 100
 
@@ -68,27 +69,80 @@ def ellipse(generator: Generator) -> Ellipse:
     return Ellipse(-half, scale * thirds[0] ** 2, scale * thirds[1] ** 2)
 
 
-def coefficients(around: Ellipse, h: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Return c_0 ... c_95 and, for j = 0 ... 12, what a cut at 8 j omits.
+@jax.custom_jvp
+def coefficients(around: Ellipse, lengths: jax.Array) -> jax.Array:
+    r"""Return c_0 ... c_255 of exp(h L) for steps of some lengths h, shape (lengths, 256).
+
+    With p = h (a + b)/2 and q = (a - b)/(a + b), w d/dw of exp(h z(w)) says
+
+        k c_k = p (c_{k-1} - q c_{k+1}),    c_{-k} = q^k c_k,    sum_{k} c_k = exp(h z(1)),
+
+    which are those of Bessel functions, and as theirs are followed downwards, from where the
+    coefficients vanish, by r_k = c_k / c_{k-1} = p / (k + p q r_{k+1}).
+    """
+    total = around.real + around.imaginary
+    p, q = lengths * total / 2, (around.real - around.imaginary) / total
+    orders = jnp.arange(1.0, _ORDERS)
+
+    def down(ratio: jax.Array, k: jax.Array) -> tuple[jax.Array, jax.Array]:
+        below = k + p * q * ratio
+        # A coefficient that vanishes to the last digit has a neighbour that does not.
+        ratio = p / jnp.where(below == 0, jnp.finfo(p.dtype).eps, below)
+        return ratio, ratio
+
+    def up(product: jax.Array, ratio: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return product * ratio, product * ratio
+
+    _, ratios = jax.lax.scan(down, jnp.zeros_like(p), orders, reverse=True)
+    _, above = jax.lax.scan(up, jnp.ones_like(p), ratios)
+    shares = jnp.concatenate([jnp.ones_like(p)[None], above]).T
+    both = jnp.concatenate([jnp.ones(1), 1 + q**orders])
+    at_one = jnp.exp(lengths * (around.centre + around.real))
+    return shares * (at_one / (shares @ both))[:, None]
+
+
+@coefficients.defjvp
+def _coefficients_jvp(primals: PyTree, tangents: PyTree) -> tuple[jax.Array, jax.Array]:
+    """Return the derivative in h: exp(h z) times z, since the ellipse has none."""
+    around, lengths = primals
+    total, gap = around.real + around.imaginary, around.real - around.imaginary
+    c = coefficients(around, lengths)
+    below = jnp.concatenate([gap / total * c[:, 1:2], c[:, :-1]], axis=1)
+    above = jnp.pad(c[:, 1:], ((0, 0), (0, 1)))
+    slopes = around.centre * c + total / 2 * below + gap / 2 * above
+    return c, slopes * tangents[1][:, None]
+
+
+def omissions(c: jax.Array) -> jax.Array:
+    """Return what a cut at 8 j omits, j = 0 ... 12, of coefficients with their k last.
 
     That is 2 sum_{k >= 8 j} |c_k|, with the rounding of the terms that are kept.
     """
-    angle = 2 * jnp.pi * jnp.arange(_SAMPLES) / _SAMPLES
-    real = around.centre + around.real * jnp.cos(angle)
-    values = jnp.exp(h * real) * jnp.exp(1j * h * around.imaginary * jnp.sin(angle))
-    c = jnp.fft.fft(values)[: _SAMPLES // 2].real / _SAMPLES
-    tails = 2 * jnp.cumsum(jnp.abs(c[::-1]))[::-1]
-    return c[:_DEGREE], tails[: _DEGREE + 1 : _BLOCK] + jnp.finfo(c.dtype).eps * tails[0]
+    blocks = jnp.sum(jnp.abs(c).reshape(*c.shape[:-1], -1, _BLOCK), axis=-1)
+    tails = 2 * jnp.cumsum(blocks[..., ::-1], axis=-1)[..., ::-1]
+    return tails[..., : _BLOCKS + 1] + jnp.finfo(c.dtype).eps * tails[..., :1]
 
 
 def longest_step(around: Ellipse, tolerance: jax.Array) -> jax.Array:
-    """Return the longest step that omits at most tolerance (per unit of time) of the series."""
-    # Oscillation b h needs a degree above b h, decay a h one of about sqrt(a h).
-    reach = jnp.geomspace(_DEGREE / 12, _DEGREE**2 / 8, 64)
-    steps = reach / jnp.maximum(around.real, around.imaginary)
-    omitted = jax.vmap(lambda h: coefficients(around, h)[1][-1])(steps)
-    fits = omitted <= jnp.maximum(tolerance * steps, _rounding(omitted))
-    return jnp.max(jnp.where(fits, steps, steps[0]))
+    """Return a step that omits at most tolerance (per unit of time) of the series, and is long.
+
+    On circles |w| = r > 1 Re z(w) is at most Z(r) = z(r), so that after Cauchy |c_k| is at most
+    exp(h Z(r)) / r^k, and the best of some circles says how long h may be.
+    """
+    circles = 1 + jnp.geomspace(0.01, 10.0, 64)
+    total, gap = around.real + around.imaginary, around.real - around.imaginary
+    largest = around.centre + (total * circles + gap / circles) / 2
+    # So long are steps at least: short enough for oscillation b h and decay a h.
+    short = _BLOCK / jnp.maximum(around.real, around.imaginary)
+
+    def reach(known: jax.Array) -> jax.Array:
+        """Return how long a step may be that is longer than a known one."""
+        allowed = jnp.maximum(tolerance * known, _rounding(known))
+        powers = _DEGREE * jnp.log(circles) + jnp.log(allowed * (1 - 1 / circles) / 2)
+        return jnp.maximum(jnp.max(powers / largest), short)
+
+    # The longer it is, the more it may omit.
+    return reach(reach(short))
 
 
 class Series(eqx.Module):
@@ -116,13 +170,38 @@ class Series(eqx.Module):
         self.longest = jax.lax.stop_gradient(longest_step(self.around, tolerance))
 
 
+class Plan(eqx.Module):
+    """How a group of T output times is served, each by the step in which it lies.
+
+    Attributes
+    ----------
+    times, which
+        The times, and the numbers of their steps, shape (T,) each.
+    count
+        The number of equal steps to the last of the times, shape ().
+    c
+        The coefficients of a whole step, and of those to the times, shape (1 + T, 96).
+    is_enough
+        Whether the series may be cut before each of its blocks, shape (12,).
+    omitted
+        What is left out of a step, shape ().
+    """
+
+    times: jax.Array
+    which: jax.Array
+    count: jax.Array
+    c: jax.Array
+    is_enough: jax.Array
+    omitted: jax.Array
+
+
 class Progress(eqx.Module):
     """How far a run has come.
 
     Attributes
     ----------
-    state, time
-        The state and its time; NaN where the run was given up.
+    state
+        The state; NaN where the run was given up.
     error
         What was left out of the state so far, in the norm sqrt(sum |rho_ij|^2), shape ().
     steps
@@ -130,35 +209,57 @@ class Progress(eqx.Module):
     """
 
     state: jax.Array
-    time: jax.Array
     error: jax.Array
     steps: jax.Array
 
 
-def grouped(ts: jax.Array) -> jax.Array:
-    """Return the times in rows of few enough to be served together, the last one repeated."""
+def plans(series: Series, ts: jax.Array, max_steps: int) -> Plan:
+    """Return the plans of ascending times after 0, in groups of few enough to be served together.
+
+    The groups have the first axis; the last time is repeated to fill the last one.
+    """
     groups = -(-len(ts) // _TOGETHER)
     width = -(-len(ts) // groups)
-    return jnp.pad(ts, (0, groups * width - len(ts)), mode="edge").reshape(groups, width)
+    times = jnp.pad(ts, (0, groups * width - len(ts)), mode="edge").reshape(groups, width)
+    begins = jnp.pad(times[:-1, -1], (1, 0))
+    one = functools.partial(_plan, series, max_steps)
+    return jax.lax.map(lambda x: one(*x), (begins, times), batch_size=_PLANNED)
+
+
+def _plan(series: Series, max_steps: int, begin: jax.Array, times: jax.Array) -> Plan:
+    """Return the plan from one time to others."""
+    span = times[-1] - begin
+    # A count that is whole but for rounding is that whole number.
+    count = jnp.ceil(jax.lax.stop_gradient(span) / series.longest * (1 - 1e-6))
+    count = jnp.clip(count, 1, max_steps + 1).astype(int)
+    h = span / count
+    # Each time lies in one step, so far after its beginning.
+    position = jax.lax.stop_gradient((times - begin) / jnp.where(h > 0, h, 1))
+    which = jnp.clip(jnp.ceil(position).astype(int) - 1, 0, count - 1)
+    lengths = jnp.concatenate([h[None], times - begin - which * h])
+    c = coefficients(series.around, lengths)
+    # Tails fall with the degree: the largest one omitted is where the series is cut.
+    tails = jnp.max(jax.lax.stop_gradient(omissions(c)), axis=0)
+    is_enough = tails <= jnp.maximum(series.tolerance * h, _rounding(tails))
+    omitted = jnp.max(jnp.where(is_enough.at[-1].set(True), tails, 0.0))
+    return Plan(times, which, count, c[:, :_DEGREE], is_enough[:-1], omitted)
 
 
 def advance(
     series: Series,
     progress: Progress,
-    times: jax.Array,
+    plan: Plan,
     view: Callable[[jax.Array], PyTree],
     *,
     kind: Kind,
     max_steps: int,
 ) -> tuple[Progress, PyTree]:
-    """Go to the last of some times in equal steps and look at the state at all of them.
+    """Go to the last of a group of times in equal steps and look at the state at all of them.
 
     Parameters
     ----------
-    series, progress
-        The series, and where the run is.
-    times
-        Ascending, none before the time of the progress, shape (T,).
+    series, progress, plan
+        The series, where the run is, and how to go on.
     view
         What is wanted of a state: a linear function of it.
     kind
@@ -170,38 +271,24 @@ def advance(
     -------
     The progress, and the views with T in front.
     """
-    around, begin = series.around, progress.time
-    span = times[-1] - begin
-    # A count that is whole but for rounding is that whole number.
-    count = jnp.ceil(jax.lax.stop_gradient(span) / series.longest * (1 - 1e-6))
-    count = jnp.clip(count, 1, max_steps + 1).astype(progress.steps.dtype)
+    count = plan.count
     arrives = progress.steps + count <= max_steps
-    h = span / count
-    # Each time lies in one step, so far after its beginning.
-    position = jax.lax.stop_gradient((times - begin) / jnp.where(h > 0, h, 1))
-    which = jnp.clip(jnp.ceil(position).astype(count.dtype) - 1, 0, count - 1)
-    lengths = jnp.concatenate([h[None], times - begin - which * h])
-    c, tails = jax.vmap(lambda h: coefficients(around, h))(lengths)
-    # Tails fall with the degree: the largest one omitted is where the series is cut.
-    tails = jnp.max(jax.lax.stop_gradient(tails), axis=0)
-    enough = tails <= jnp.maximum(series.tolerance * h, _rounding(tails))
-    omitted = jnp.max(jnp.where(enough.at[-1].set(True), tails, 0.0))
 
     def step(carry: PyTree) -> PyTree:
         i, state, views, error = carry
-        after, seen, last = _terms(series, state, c[0], enough[:-1], view)
-        inside = which == i
+        after, seen, last = _terms(series, state, plan.c[0], plan.is_enough, view)
+        inside = plan.which == i
 
         def add(views: PyTree) -> PyTree:
-            here = jnp.where(inside[:, None], c[1:], 0.0)
+            here = jnp.where(inside[:, None], plan.c[1:], 0.0)
             return jax.tree.map(lambda x, y: x + jnp.tensordot(here, y, 1), views, seen)
 
         views = jax.lax.cond(jnp.any(inside), add, lambda views: views, views)
-        error = error + omitted * jnp.linalg.norm(jax.lax.stop_gradient(last).ravel())
+        error = error + plan.omitted * jnp.linalg.norm(jax.lax.stop_gradient(last).ravel())
         return i + 1, after, views, error
 
     like = jax.eval_shape(view, progress.state)
-    views = jax.tree.map(lambda x: jnp.zeros((len(times), *x.shape), x.dtype), like)
+    views = jax.tree.map(lambda x: jnp.zeros((len(plan.times), *x.shape), x.dtype), like)
     _, state, views, error = eqxi.while_loop(
         lambda carry: carry[0] < jnp.where(arrives, count, 0),
         step,
@@ -210,15 +297,14 @@ def advance(
         checkpoints=CHECKPOINTS if kind == "checkpointed" else None,
     )
     state, views = jax.tree.map(lambda x: jnp.where(arrives, x, jnp.nan), (state, views))
-    steps = progress.steps + jnp.where(arrives, count, 0)
-    return Progress(state, times[-1], error, steps), views
+    return Progress(state, error, progress.steps + jnp.where(arrives, count, 0)), views
 
 
 def _terms(
     series: Series,
     start: jax.Array,
     c: jax.Array,
-    enough: jax.Array,
+    is_enough: jax.Array,
     view: Callable[[jax.Array], PyTree],
 ) -> tuple[jax.Array, PyTree, jax.Array]:
     """Return sum_k c_k F_k start, the views of all F_k start, and the last F_k start.
@@ -245,7 +331,7 @@ def _terms(
 
     # F_2 = A F_1 - 2 q F_0.
     zero = jnp.zeros_like(start)
-    entries = enough, c.reshape(_BLOCKS, _BLOCK)
+    entries = is_enough, c.reshape(_BLOCKS, _BLOCK)
     carry = zero, zero, start, (q, 2 * q)
     (total, _, last, _), seen = jax.lax.scan(block, carry, entries)
     return total, jax.tree.map(lambda x: x.reshape(_DEGREE, *x.shape[2:]), seen), last
