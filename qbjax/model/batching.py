@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import PyTree
 
 from qbjax.common.checks import ArgumentError, is_concrete, require
@@ -55,7 +56,11 @@ def map_batch(
     try:
         if not model.batch_shape:
             return _solve_one(solve, model, *shared)
-        return _solve_batch(solve, model, shared, threads)
+        spread = threads and is_concrete(model, shared) and jax.default_backend() == "cpu"
+        cores = min(model.N.size, os.cpu_count() or 1) if spread else 1
+        if cores > 1:
+            return _on_every_core(solve, model, shared, cores)
+        return _solve_all(solve, model, *shared)
     except TypeError as error:
         # JAX has no other way to say it.
         if any(text in str(error) for text in _FORWARD_ERRORS):
@@ -79,33 +84,32 @@ def require_room(model: StarBattery) -> None:
     require(size < memory(), "N", words, f"{model.N_max}, which takes {needed}")
 
 
-def _solve_batch(
-    solve: Callable[..., PyTree], model: StarBattery, shared: tuple[PyTree, ...], threads: bool
+def _on_every_core(
+    solve: Callable[..., PyTree], model: StarBattery, shared: tuple[PyTree, ...], cores: int
 ) -> PyTree:
-    shape = model.batch_shape
-    flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(shape) :]), model)
-    size = flat.N.size
-    spread = threads and is_concrete(model, shared) and jax.default_backend() == "cpu"
-    cores = min(size, os.cpu_count() or 1) if spread else 1
+    """Solve parts of a batch side by side; on the host, for each operation is a program."""
+    shape, size = model.batch_shape, model.N.size
+
+    def flat(leaf: jax.Array) -> np.ndarray:
+        return np.asarray(leaf).reshape(size, *leaf.shape[len(shape) :])
+
     # Parts of one length need one program. Neighbours, often alike in cost, go to different cores.
-    which = jnp.minimum(jnp.arange(-(-size // cores) * cores), size - 1).reshape(-1, cores)
-    parts = [jax.tree.map(lambda leaf, i=i: leaf[which[:, i]], flat) for i in range(cores)]
-    if cores == 1:
-        solved = [_solve_all(solve, parts[0], *shared)]
-    else:
-        # Programs of one thread run one after the other. Settings of JAX may be a thread's own.
-        doubles = jax.config.read("jax_enable_x64")
+    which = np.minimum(np.arange(-(-size // cores) * cores), size - 1).reshape(-1, cores)
+    # Programs of one thread run one after the other. Settings of JAX may be a thread's own.
+    doubles = jax.config.read("jax_enable_x64")
 
-        def run(part: StarBattery) -> PyTree:
-            with enable_x64(doubles):
-                return jax.block_until_ready(_solve_all(solve, part, *shared))
+    def run(part: np.ndarray) -> PyTree:
+        with enable_x64(doubles):
+            models = jax.tree.map(lambda leaf: flat(leaf)[part], model)
+            return jax.device_get(_solve_all(solve, models, *shared))
 
-        with ThreadPoolExecutor(cores) as pool:
-            solved = list(pool.map(run, parts))
+    with ThreadPoolExecutor(cores) as pool:
+        solved = list(pool.map(run, which.T))
 
-    def joined(*leaves: jax.Array) -> jax.Array:
+    def joined(*leaves: np.ndarray) -> jax.Array:
         rest = leaves[0].shape[1:]
-        return jnp.stack(leaves, axis=1).reshape(-1, *rest)[:size].reshape(*shape, *rest)
+        both = np.stack(leaves, axis=1).reshape(-1, *rest)
+        return jnp.asarray(both[:size].reshape(*shape, *rest))
 
     return jax.tree.map(joined, *solved)
 
@@ -117,6 +121,18 @@ def _solve_one(solve: Callable[..., PyTree], model: StarBattery, *shared: PyTree
 
 @eqx.filter_jit
 def _solve_all(solve: Callable[..., PyTree], model: StarBattery, *shared: PyTree) -> PyTree:
-    if jax.default_backend() == "cpu":
-        return jax.lax.map(lambda one: solve(one, *shared), model)
-    return jax.vmap(lambda one: solve(one, *shared))(model)
+    shape, size = model.batch_shape, model.N.size
+    flat = jax.tree.map(lambda leaf: leaf.reshape(size, *leaf.shape[len(shape) :]), model)
+
+    def one(model: StarBattery) -> PyTree:
+        return solve(model, *shared)
+
+    if size == 1:
+        solved = jax.tree.map(
+            lambda leaf: jnp.asarray(leaf)[None], one(jax.tree.map(lambda leaf: leaf[0], flat))
+        )
+    elif jax.default_backend() == "cpu":
+        solved = jax.lax.map(one, flat)
+    else:
+        solved = jax.vmap(one)(flat)
+    return jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), solved)
