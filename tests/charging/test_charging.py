@@ -546,3 +546,12 @@ def test_what_has_a_kink_is_given_no_derivative():
     for stationary in (True, False):
         slope = jax.grad(moved)(0.5, jnp.asarray(stationary))
         assert np.isfinite(slope) == stationary
+
+
+def test_a_fit_of_fast_oscillations_is_found():
+    # They are forty in the time in which they die away, beyond the fixed starts: those at the
+    # model's own frequencies find them. One mode at weak dephasing decays at gamma_C / 4.
+    fit = qb.charging_time(qb.StarBattery(N=1, F=10.0, gamma_C=0.1), "fit", branch="lowest")
+    assert fit.status == qb.Status.OK
+    assert fit.tau == pytest.approx(40.0, rel=0.01)
+    assert fit.evidence["omega"] == pytest.approx(1.0, rel=0.01)
