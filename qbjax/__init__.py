@@ -8,6 +8,7 @@ Parameters that depend on time: `Pulse`, `PiecewiseConstant`.
 Solvers: `steady_state` and `evolve`, which return a `SteadyState` and a `Trajectory`.
 Charging: `charging_time`, `decay_rate`, `optimal_dephasing`, which return a `ChargingTime`, a rate
 and an `OptimalDephasing`.
+What charging costs: `energetics`, which returns an `Energetics`.
 The best parameters for any figure of merit: `optimize`, which returns an `Optimum`.
 Grids of parameters: `sweep`, with `grad_of` for derivatives; pictures of them in `plot`.
 Figures of merit, on plain arrays: `energy`, `ergotropy`, `ergotropy_ratio`, `passive_state`,
@@ -36,6 +37,7 @@ from qbjax._version import __version__ as __version__
 from qbjax.basis.states import LadderState
 from qbjax.charging.best_parameters import Optimum, optimize
 from qbjax.charging.dephasing import OptimalDephasing, optimal_dephasing
+from qbjax.charging.energetics import Energetics, energetics
 from qbjax.charging.times import ChargingTime, charging_time, decay_rate
 from qbjax.common.cache import use_cache
 from qbjax.common.checks import ArgumentError, SolveError, Status
@@ -73,6 +75,7 @@ from qbjax.sweeps.sweep import sweep
 __all__ = [
     "ArgumentError",
     "ChargingTime",
+    "Energetics",
     "J_minus",
     "J_plus",
     "J_z",
@@ -96,6 +99,7 @@ __all__ = [
     "coherent_ergotropy",
     "daemonic_ergotropy",
     "decay_rate",
+    "energetics",
     "energy",
     "energy_variance",
     "entropy",

@@ -13,13 +13,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 
 from qbjax.common.checks import (
     Status,
     as_number,
-    is_concrete,
     number_where,
     refusal,
     require,
@@ -28,9 +26,8 @@ from qbjax.common.checks import (
 from qbjax.common.first_order import first_order
 from qbjax.evolution.evolve import evolve
 from qbjax.evolution.observe import Observe, Problem
+from qbjax.evolution.resolution import needed_pieces, pieces
 from qbjax.generator import stored_states
-from qbjax.generator.bounds import spectral_box
-from qbjax.generator.lindblad import generator
 from qbjax.model.batching import map_batch
 from qbjax.model.star_battery import StarBattery
 
@@ -41,8 +38,6 @@ _PER_PERIOD, _FEWEST, _MOST, _TRACED = 16, 128, 2**16, 2048
 # How far samples may be from what those around them foretell, over the largest; and how far the
 # next step of Newton's method may lead, over the interval.
 _ROUGH, _STILL = 2e-2, 1e-5
-# Times at which a bound of the frequencies is looked at.
-_LOOKS = 65
 # The highest maxima that are found exactly, and the steps to each.
 _HIGHEST, _STEPS = 3, 12
 # Values that differ by less, relatively, are the same, of which the earliest is taken; and where
@@ -83,24 +78,10 @@ def maximum(
 
 
 def _samples(model: StarBattery, question: Question) -> int:
-    """Return how many intervals to look at: the power of two that resolves every frequency."""
-    if not is_concrete(model, question):
-        return _TRACED
-    needed = float(jnp.max(map_batch(_needed, model, question)))
+    """Return how many intervals to look at."""
     # A pulse has frequencies of its own.
     fewest = _TRACED if model.depends_on_time else _FEWEST
-    return int(np.clip(2 ** np.ceil(np.log2(max(needed, 1.0))), fewest, _MOST))
-
-
-def _needed(model: StarBattery, question: Question) -> jax.Array:
-    """Return how many samples resolve what may oscillate."""
-
-    def width(t: jax.Array) -> jax.Array:
-        return spectral_box(generator(model, t))[1]
-
-    looks = question.t_end * jnp.linspace(0.0, 1.0, _LOOKS if model.depends_on_time else 1)
-    fastest = jnp.max(jax.lax.map(width, looks))
-    return jax.lax.stop_gradient(_PER_PERIOD / (2 * jnp.pi) * fastest * question.t_end)
+    return pieces(model, question.t_end, _PER_PERIOD, 0.0, fewest, _MOST, _TRACED)
 
 
 def _maximum(
@@ -117,7 +98,8 @@ def _maximum(
     value = value + jnp.where(top.at_end, still * (question.t_end - end), 0.0)
     # Where the slope leaps, Newton's method does not end.
     is_top &= jnp.abs(slope) <= _STILL * end * jnp.abs(bend)
-    resolved = (_needed(model, question) <= intervals) & (is_top | top.at_end)
+    resolved = needed_pieces(fixed, end, _PER_PERIOD, 0.0) <= intervals
+    resolved &= is_top | top.at_end
     trusted = (top.status == Status.OK) | (top.status == Status.AMBIGUOUS)
     status = jnp.where(trusted & ~resolved, Status.NOT_CONVERGED, top.status)
     status = jnp.where(question.refused, Status.OUT_OF_RANGE, status)

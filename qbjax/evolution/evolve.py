@@ -138,7 +138,7 @@ def evolve(
     """
     require_model(model)
     model = without_idle_drive(model)
-    times, refused = _checked_times(ts)
+    times, refused = checked_times(ts)
     require_room(model)
     functions = _checked_functions(observables, model)
     max_steps = as_count(max_steps, "max_steps")
@@ -240,7 +240,7 @@ def _warn(result: Trajectory) -> None:
             warnings.warn(f"qbjax.evolve: {Status(status).explained(ADVICE)}", stacklevel=3)
 
 
-def _checked_times(ts: ArrayLike) -> tuple[jax.Array, PyTree]:
+def checked_times(ts: ArrayLike) -> tuple[jax.Array, PyTree]:
     """Return the times, and whether they were refused where JAX is tracing them."""
     times = as_array(ts, "ts")
     require(times.ndim == 1, "ts", "one-dimensional", f"{times.ndim}-dimensional")

@@ -1,0 +1,374 @@
+r"""What charging costs: the work of drive and coupling, the heat of every bath, and the first law.
+
+All energies are those of the laboratory, where the Hamiltonian of battery, charger, coupling and
+drive turns with the drive,
+
+    H(t) = omega_B n + omega_C n_C + g V + F (sigma^+ e^{-i omega_d t} + sigma^- e^{i omega_d t}).
+
+Power is Tr(H' rho). With X = sigma^+ + sigma^-, Y = i (sigma^- - sigma^+) and rho in the frame of
+the drive,
+
+    drive:    omega_d F <Y> + F' <X>,     coupling:  g' <V>,     bath j:  Tr(H D_j rho).
+
+In the frame of the drive H does not depend on time where F and g do not: its Tr(H' rho) vanishes,
+and is not the work, since energies there count from that of the drive's own quanta. No pulse needs
+a derivative, nor to have one: by parts,
+
+    int F' <X> dt = [F <X>] - int F Tr(X rho') dt,     rho' = L rho,
+
+and likewise for g, so that steps count with their whole height. Integrals over time are Gauss's,
+over pieces shorter than the fastest period and ten times its fastest decay, which end where pulses
+stop. Whether change of energy = work + heat is the test of them.
+"""
+
+import warnings
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import PyTree
+
+from qbjax.common.checks import (
+    Status,
+    as_number,
+    is_concrete,
+    number_where,
+    refusal,
+    refuse,
+    require,
+)
+from qbjax.common.memory import memory
+from qbjax.common.printing import Line, Printed, status_text
+from qbjax.common.types import Array
+from qbjax.evolution.evolve import checked_times, evolve
+from qbjax.evolution.observe import Observe, Problem
+from qbjax.evolution.resolution import pieces
+from qbjax.generator import lindblad, stored_states
+from qbjax.generator.lindblad import Generator
+from qbjax.model.batching import map_batch
+from qbjax.model.parameters import LOSSES
+from qbjax.model.pulses import at_time, is_pulse, pulses_of
+from qbjax.model.star_battery import StarBattery, require_model
+from qbjax.model.terms import J_minus, J_plus, Term, excitations, total
+from qbjax.states.density_matrix import as_start
+
+# Gauss's points in each piece; pieces for each period and each decay, how many there are at least
+# and at most, and where JAX is tracing what they hang on.
+_POINTS, _PER_PERIOD, _PER_DECAY, _FEWEST, _MOST, _TRACED = 10, 1.0, 0.1, 16, 4096, 256
+_ADVICE = "see residual. Give pulses `stops`, ask for more times, or lower t"
+
+
+class Energetics(Printed):
+    """What charging costs over time, from the start to each of T times, with the evidence.
+
+    Energies, works and heats are in the unit of omega_B, of shape (T,); a batch puts its axes in
+    front. Work is positive where it is done on battery and charger, heat where it flows into them.
+
+    Attributes
+    ----------
+    ts
+        The times, shape (T,).
+    drive_work, switching_work
+        The work of the drive, and of what changes the coupling g.
+    heat
+        The heat from each bath by the name of its rate: "gamma_C" for the dephasing of the charger,
+        "kappa" (with "nbar"), "Gamma_down" and so on; "jumps" for those of one's own.
+    battery_energy, charger_energy, coupling_energy, drive_energy
+        omega_B <n>, omega_C <n_C>, g <V> and F <X> at the times.
+    ergotropy
+        Of the battery at the times.
+    efficiency
+        Ergotropy over the work of the drive; NaN where that is not positive.
+    residual
+        How far the change of energy is from work and heat, over N omega_B; largest over the times,
+        shape ().
+    status
+        A `Status`, shape (): `NOT_CONVERGED` where the residual exceeds the tolerance, and what
+        `qbjax.evolve` says of its curve.
+    method
+        The method of evolution.
+    model
+        The model.
+
+    Examples
+    --------
+    >>> import qbjax as qb
+    >>> spent = qb.energetics(qb.StarBattery(N=2, F=0.5, gamma_C=0.1), [5.0, 20.0])
+    >>> print(spent.drive_work.round(4), spent.efficiency.round(4))
+    [0.9905 2.0767] [0.4191 0.5986]
+    """
+
+    ts: jax.Array
+    drive_work: jax.Array
+    switching_work: jax.Array
+    heat: dict[str, jax.Array]
+    battery_energy: jax.Array
+    charger_energy: jax.Array
+    coupling_energy: jax.Array
+    drive_energy: jax.Array
+    ergotropy: jax.Array
+    efficiency: jax.Array
+    residual: jax.Array
+    status: jax.Array
+    method: str = eqx.field(static=True)
+    model: StarBattery
+
+    def _lines(self) -> list[Line]:
+        energy = "in the unit of omega_B"
+        heat: list[Line] = [(f"heat {name}", value, energy) for name, value in self.heat.items()]
+        return [
+            ("model", self.model.one_line, ""),
+            ("ts", self.ts, "in the inverse unit of g"),
+            ("drive_work", self.drive_work, energy),
+            ("switching_work", self.switching_work, energy),
+            *heat,
+            ("battery_energy", self.battery_energy, energy),
+            ("charger_energy", self.charger_energy, energy),
+            ("coupling_energy", self.coupling_energy, energy),
+            ("drive_energy", self.drive_energy, energy),
+            ("ergotropy", self.ergotropy, energy),
+            ("efficiency", self.efficiency, "ergotropy over drive_work"),
+            ("residual", self.residual, "of the first law, over N omega_B"),
+            ("status", status_text(self.status, _ADVICE), ""),
+            ("method", self.method, "of evolution"),
+        ]
+
+
+def energetics(
+    model: StarBattery,
+    ts: ArrayLike,
+    *,
+    rho0: PyTree = None,
+    method: str = "auto",
+    tolerance: float = 1e-6,
+) -> Energetics:
+    """Return the work, heat and energies of charging, from time 0 to each of some times.
+
+    Parameters
+    ----------
+    model
+        One model, or a batch of them, with any losses, detunings and pulses of F, g and rates.
+    ts
+        Times, increasing and not negative, shape (T,).
+    rho0, method
+        The start, by default empty, and the method, as for `qbjax.evolve`.
+    tolerance
+        How far the first law may be missed, over N omega_B.
+
+    Returns
+    -------
+    An `Energetics`. It can be differentiated; a batch has its axes in front.
+
+    Raises
+    ------
+    ArgumentError
+        Where an argument is out of range, where the model is in the lab frame, has terms of one's
+        own in its Hamiltonian or a pulse for omega_C, and where the states do not fit into memory.
+
+    Examples
+    --------
+    With dephasing alone, on resonance, no bath takes part: all work becomes energy of battery and
+    charger, in the steady state N parts of N + 1 of it in the battery.
+
+    >>> import qbjax as qb
+    >>> spent = qb.energetics(qb.StarBattery(N=3, F=2.0), [1000.0])
+    >>> share = spent.battery_energy / spent.drive_work
+    >>> print(share.round(4), abs(spent.heat["gamma_C"][0]) < 1e-9)
+    [0.75] True
+    """
+    require_model(model)
+    require(model.frame == "rotating", "model", 'in the frame "rotating"', 'in the frame "lab"')
+    plain = "without terms of your own in its Hamiltonian, of which no energy is known"
+    require(not model.hamiltonian, "model", plain, f"with {len(model.hamiltonian)} of them")
+    constant = not is_pulse(model.omega_C)
+    require(constant, "omega_C", "constant in time for qbjax.energetics", "a pulse")
+    times, refused = checked_times(ts)
+    allowed = as_number(tolerance, "tolerance")
+    refused |= refusal(allowed > 0, "tolerance", "one positive number", tolerance)
+    start = None
+    if rho0 is not None:
+        given = as_start(rho0, model.basis, model.N, model.charger)
+        start, refused = given.rho, refused | given.refused
+    number = pieces(model, times[-1], _PER_PERIOD, _PER_DECAY, _FEWEST, _MOST, _TRACED)
+    _require_room(model, (_POINTS + 1) * (number + times.size))
+    question = _Question(times, start, jnp.asarray(allowed), jnp.asarray(refused))
+    result = map_batch(_energetics, model, question, method, number)
+    if is_concrete(result.status) and jnp.any(result.status != Status.OK):
+        worst = Status(int(jnp.max(result.status)))
+        warnings.warn(f"qbjax.energetics: {worst.explained(_ADVICE)}", stacklevel=2)
+    return result
+
+
+class _Question(NamedTuple):
+    """What is asked: times, start, tolerance, and whether any was refused under tracing."""
+
+    ts: jax.Array
+    start: Array | None
+    tolerance: jax.Array
+    refused: jax.Array
+
+
+class _Account(NamedTuple):
+    """Energies at a time, and what flows in: numbers of shape (), and the heat by its bath."""
+
+    battery: jax.Array
+    charger: jax.Array
+    coupling: jax.Array
+    drive: jax.Array
+    drive_flow: jax.Array
+    coupling_flow: jax.Array
+    heat: dict[str, jax.Array]
+
+
+def _energetics(model: StarBattery, question: _Question, method: str, number: int) -> Energetics:
+    """Return the energetics of one model."""
+    ts = question.ts
+    ends = _ends_of_pieces(model, ts[-1], number)
+    breaks = jnp.sort(jnp.concatenate([jnp.zeros(1), ts, ends]))
+    widths = jnp.diff(breaks)
+    points, weights = np.polynomial.legendre.leggauss(_POINTS)
+    places = np.concatenate([[-1.0], points]) / 2 + 0.5
+    times = jnp.append((breaks[:-1, None] + widths[:, None] * places).ravel(), breaks[-1])
+    # Pieces may have no width, but times are told apart.
+    times = times + 4 * jnp.finfo(times.dtype).eps * ts[-1] * jnp.arange(times.size)
+    curve = evolve(model, times, rho0=question.start, method=method, save="rho")
+    accounts = jax.lax.map(lambda x: _account(model, *x), (times, curve.rho))
+
+    at = jnp.searchsorted(breaks, ts)
+
+    def states(values: jax.Array) -> jax.Array:
+        """Return what there is at the ends of pieces."""
+        return values[:: _POINTS + 1]
+
+    def since_start(flows: jax.Array) -> jax.Array:
+        """Return the integral from the start to the times."""
+        inside = flows[:-1].reshape(-1, _POINTS + 1)[:, 1:]
+        return jnp.append(0.0, jnp.cumsum(widths / 2 * (inside @ weights)))[at]
+
+    energies = {
+        name: states(getattr(accounts, name))
+        for name in ("battery", "charger", "coupling", "drive")
+    }
+    gained = {name: (values - values[0])[at] for name, values in energies.items()}
+    heat = {name: since_start(flow) for name, flow in accounts.heat.items()}
+    drive_work = gained["drive"] - since_start(accounts.drive_flow)
+    switching_work = gained["coupling"] - since_start(accounts.coupling_flow)
+    missed = sum(gained.values()) - drive_work - switching_work - sum(heat.values())
+    residual = jnp.max(jnp.abs(missed)) / (model.N * model.omega_B)
+    problem = Problem(model)
+    at_ts = jax.tree.map(lambda x: states(x)[at], (times, curve.rho))
+    extractable = jax.lax.map(lambda x: _ergotropy(problem, *x), at_ts)
+    status = jnp.where(residual <= question.tolerance, Status.OK, Status.NOT_CONVERGED)
+    status = jnp.where(jnp.all(curve.status == Status.OK), status, jnp.max(curve.status))
+    result = Energetics(
+        ts,
+        drive_work,
+        switching_work,
+        heat,
+        **{f"{name}_energy": values[at] for name, values in energies.items()},
+        ergotropy=extractable,
+        efficiency=_share(extractable, drive_work),
+        residual=residual,
+        status=status,
+        method=curve.method,
+        model=model,
+    )
+    return refuse(question.refused, result)
+
+
+def _ends_of_pieces(model: StarBattery, end: jax.Array, number: int) -> jax.Array:
+    """Return where integrals over [0, end] are divided, in any order: there is no jump between."""
+    stops = [pulse.stops for pulse in pulses_of(model) if pulse.stops is not None]
+    even = end * jnp.linspace(0.0, 1.0, number + 1)
+    return jnp.concatenate([even, *(jnp.clip(x.ravel(), 0.0, end) for x in stops)])
+
+
+def _account(model: StarBattery, t: jax.Array, rho: jax.Array) -> _Account:
+    """Return the account of one model at a time."""
+    generator = lindblad.generator(model, t)
+    stored = stored_states.store(generator, rho, 2)
+    charger = model.charger
+    lower, raise_, coupling = charger.lowering, charger.lowering.T, 1 / jnp.sqrt(model.N)
+    means = {
+        "battery": (Term(1.0, battery=excitations),),
+        "charger": (Term(1.0, charger.excitations),),
+        "coupling": (Term(coupling, raise_, J_minus), Term(coupling, lower, J_plus)),
+        "drive": (Term(1.0, lower), Term(1.0, raise_)),
+    }
+    drive = model.omega_B if model.omega_d is None else at_time(model.omega_d, t)
+    factors = {
+        "battery": model.omega_B,
+        "charger": model.omega_B if model.omega_C is None else model.omega_C,
+        "coupling": at_time(model.g, t),
+        "drive": at_time(model.F, t),
+    }
+
+    def energies(stored: jax.Array) -> dict[str, jax.Array]:
+        return {name: factors[name] * _mean(model, terms, stored) for name, terms in means.items()}
+
+    flow = energies(generator(stored))
+    turning = _mean(model, (Term(1j, lower), Term(-1j, raise_)), stored)
+    heat = {
+        name: jnp.sum(jnp.stack([*energies(lindblad.generator(alone, t)(stored)).values()]))
+        for name, alone in _baths(model).items()
+    }
+    drive_flow = flow["drive"] - drive * factors["drive"] * turning
+    return _Account(
+        **energies(stored), drive_flow=drive_flow, coupling_flow=flow["coupling"], heat=heat
+    )
+
+
+def _mean(model: StarBattery, terms: tuple[Term, ...], stored: jax.Array) -> jax.Array:
+    """Return the mean of a Hermitian sum of terms: half of Tr (A rho + rho A)."""
+    half = total(terms, 0.0, model.charger.levels, model.N, model.basis).gauged().scaled(0.5)
+    both = Generator(half, (), model.charger.levels, model.basis)
+    return jnp.sum(stored_states.charger_populations(both, both(stored)))
+
+
+def _baths(model: StarBattery) -> dict[str, StarBattery]:
+    """Return the model with each bath alone, and nothing else, by the name of its rate."""
+    present = [name for name in LOSSES if getattr(model, name) is not None and name != "nbar"]
+    baths = {name: _alone(model, name) for name in ("gamma_C", *present)}
+    return baths | ({"jumps": _alone(model, "jumps")} if model.jumps else {})
+
+
+def _alone(model: StarBattery, bath: str) -> StarBattery:
+    # What is there stays there, with the rate zero: noise on single qubits makes the ladders.
+    zero = jnp.zeros_like(model.omega_B)
+    present = [name for name in LOSSES if getattr(model, name) is not None]
+    silent = [
+        eqx.tree_at(lambda jump: jump.rate, jump, zero, is_leaf=is_pulse) for jump in model.jumps
+    ]
+    values: dict[str, PyTree] = {"omega_C": None, "omega_d": None, "jumps": tuple(silent)}
+    values |= dict.fromkeys(("F", "g", "gamma_C", *present), zero)
+    stays = ("kappa", "nbar") if bath == "kappa" else (bath,)
+    values = {name: value for name, value in values.items() if name not in stays}
+    return eqx.tree_at(
+        lambda m: [getattr(m, name) for name in values],
+        model,
+        list(values.values()),
+        is_leaf=lambda x: x is None or is_pulse(x),
+    )
+
+
+def _ergotropy(problem: Problem, t: jax.Array, rho: jax.Array) -> jax.Array:
+    """Return the ergotropy of the battery in a state of both."""
+    stored = stored_states.store(problem.generator(t), rho, 2)
+    return Observe(("ergotropy",), ())(t, stored, problem)["ergotropy"]
+
+
+def _share(part: jax.Array, whole: jax.Array) -> jax.Array:
+    """Return part over whole; NaN where the whole is not positive."""
+    positive = whole > 0
+    return number_where(positive, part / jnp.where(positive, whole, 1.0))
+
+
+def _require_room(model: StarBattery, times: int) -> None:
+    """Refuse, before they are allocated, states at all times that no memory holds."""
+    size = 16 * times * model.basis.blocks * (model.charger.levels * model.levels) ** 2
+    needed, there = (f"{amount / 1e9:,.1f} GB" for amount in (size, memory()))
+    words = f"early enough for states at {times} times to fit into {there}"
+    require(size < memory(), "ts", words, f"times that take {needed}")
