@@ -8,7 +8,8 @@ Parameters that depend on time: `Pulse`, `PiecewiseConstant`.
 Solvers: `steady_state` and `evolve`, which return a `SteadyState` and a `Trajectory`.
 Charging: `charging_time`, `decay_rate`, `optimal_dephasing`, which return a `ChargingTime`, a rate
 and an `OptimalDephasing`.
-What charging costs: `energetics`, which returns an `Energetics`.
+What charging costs, and what sharing a charger gains: `energetics` and `advantage`, which return
+an `Energetics` and an `Advantage`.
 The best parameters for any figure of merit: `optimize`, which returns an `Optimum`.
 Grids of parameters: `sweep`, with `grad_of` for derivatives; pictures of them in `plot`.
 Figures of merit, on plain arrays: `energy`, `ergotropy`, `ergotropy_ratio`, `passive_state`,
@@ -35,6 +36,7 @@ if os.environ.get("QBJAX_ENABLE_X64", "1") != "0":
 from qbjax import plotting as plot
 from qbjax._version import __version__ as __version__
 from qbjax.basis.states import LadderState
+from qbjax.charging.advantage import Advantage, advantage
 from qbjax.charging.best_parameters import Optimum, optimize
 from qbjax.charging.dephasing import OptimalDephasing, optimal_dephasing
 from qbjax.charging.energetics import Energetics, energetics
@@ -73,6 +75,7 @@ from qbjax.sweeps.observables import grad_of
 from qbjax.sweeps.sweep import sweep
 
 __all__ = [
+    "Advantage",
     "ArgumentError",
     "ChargingTime",
     "Energetics",
@@ -92,6 +95,7 @@ __all__ = [
     "SteadyState",
     "Term",
     "Trajectory",
+    "advantage",
     "average_power",
     "capacity",
     "cavity",
