@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from qbjax.common.checks import require_choice
 from qbjax.paper import (
+    costs,
     extended_ratio,
     extended_time,
     fig2,
@@ -37,15 +38,16 @@ _FIGURES: dict[str, tuple[str, str, ModuleType]] = {
     "7": ("fig7", "Fig. 7: optimal charging time", fig7),
     "ratio": ("extended_ratio", "Beyond Fig. 3: the limit of large N", extended_ratio),
     "time": ("extended_time", "Beyond Fig. 7: the crossovers", extended_time),
+    "costs": ("costs", "What charging costs, and what sharing a charger gains", costs),
     "noise": ("local_noise", "Does asymptotic freedom survive local noise?", local_noise),
 }
 FIGURES = tuple(_FIGURES)
 # The longest first; Fig. 7, which shares its optima with Fig. 6, when they are there.
-_ORDER = ("noise", "6", "4", "5", "2", "3", "time", "ratio", "7")
+_ORDER = ("noise", "costs", "6", "4", "5", "2", "3", "time", "ratio", "7")
 # Those that reach N = 1000 and more, unless quick.
 _LARGE = ("ratio", "time")
 # What the report says of a figure's data, in lines of Markdown.
-_NOTES = {"7": fig7.notes, "noise": local_noise.notes}
+_NOTES = {"7": fig7.notes, "costs": costs.notes, "noise": local_noise.notes}
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def reproduce(
     out
         Directory for the files; it is made where it is not there.
     figures
-        Which figures: 2 to 7, "ratio", "time" and "noise"; None means all.
+        Which figures: 2 to 7, "ratio", "time", "costs" and "noise"; None means all.
     quick
         Stop at small N.
     force
