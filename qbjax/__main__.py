@@ -20,6 +20,8 @@ import jax
 import numpy as np
 
 import qbjax as qb
+from qbjax.charging.advantage import FIGURES as GAINS
+from qbjax.charging.advantage import RESOURCES
 from qbjax.charging.fit import BRANCHES
 from qbjax.charging.times import DEFINITIONS
 from qbjax.common.checks import ArgumentError, SolveError, Status, require
@@ -42,6 +44,11 @@ _STEADY_OPTIONS = ("method", "time")
 _EVOLVE_OPTIONS = ("method", "rtol")
 _TIME_OPTIONS = ("branch", "window", "band", "min_weight")
 _SAMPLES = 101
+# What is printed below each other where a solution has a row of it.
+_COLUMNS = (
+    *("ts", "energy", "drive_work", "battery_energy", "ergotropy", "efficiency"),
+    *("status", "populations"),
+)
 # Of a longer table so many rows are shown at either end.
 _ROWS = 1000
 _CORE = ("jax", "jaxlib", "equinox", "diffrax", "optax", "numpy", "matplotlib", "xarray", "zarr")
@@ -107,10 +114,16 @@ def _parser() -> _Parser:
     _add_model(sub)
     _add_method(sub, EVOLVE_METHODS)
     _add_floats(sub, {"rtol": "error that an integrator allows (default 1e-8)"})
-    times = sub.add_mutually_exclusive_group(required=True)
-    times.add_argument("--t-end", type=float, metavar="T", help="last time, from 0")
-    times.add_argument("--times", type=_times, metavar="A,B,C", help="the times themselves")
-    sub.add_argument("--samples", type=int, help=f"number of times up to T (default {_SAMPLES})")
+    _add_times(sub)
+    sub = add("energetics", _energetics, "Work and heat against time, and how much was kept.")
+    _add_model(sub)
+    _add_method(sub, EVOLVE_METHODS)
+    _add_times(sub)
+    sub = add("advantage", _advantage, "One charger of N qubits beside N chargers of one.")
+    _add_model(sub)
+    sub.add_argument("--of", required=True, help=", ".join(GAINS))
+    sub.add_argument("--resource", required=True, help=f"the same {', '.join(RESOURCES)}")
+    _add_floats(sub, {"t-end": "last time to look at, for a power"})
     sub = add("charging-time", _charging_time, "How long charging takes, by a definition.")
     _add_model(sub)
     _add_definition(sub)
@@ -147,6 +160,13 @@ def _add_floats(parser: _Parser, options: dict[str, str]) -> None:
 def _add_method(parser: _Parser, methods: tuple[str, ...]) -> None:
     text = ", ".join(("auto (default)", *methods))
     parser.add_argument("--method", default=argparse.SUPPRESS, help=text)
+
+
+def _add_times(parser: _Parser) -> None:
+    times = parser.add_mutually_exclusive_group(required=True)
+    times.add_argument("--t-end", type=float, metavar="T", help="last time, from 0")
+    times.add_argument("--times", type=_times, metavar="A,B,C", help="the times themselves")
+    parser.add_argument("--samples", type=int, help=f"number of times up to T (default {_SAMPLES})")
 
 
 def _add_definition(parser: _Parser) -> None:
@@ -224,16 +244,30 @@ def _steady_state(options: argparse.Namespace) -> Result:
 
 
 def _evolve(options: argparse.Namespace) -> Result:
+    times = _chosen_times(options)
+    return qb.evolve(_model(options), times, **_options_of(options, _EVOLVE_OPTIONS))
+
+
+def _energetics(options: argparse.Namespace) -> Result:
+    times = _chosen_times(options)
+    return qb.energetics(_model(options), times, **_options_of(options, ("method",)))
+
+
+def _advantage(options: argparse.Namespace) -> Result:
+    settings = _options_of(options, ("of", "resource", "t_end"))
+    return qb.advantage(_model(options), **settings)
+
+
+def _chosen_times(options: argparse.Namespace) -> Any:
+    """Return the times of a curve, as they are given or evenly up to the last one."""
     if options.times is not None:
         require(options.samples is None, "samples", "left out beside --times", options.samples)
-        times = options.times
-    else:
-        finite = math.isfinite(options.t_end) and options.t_end > 0
-        require(finite, "t_end", "positive and finite", options.t_end)
-        samples = _SAMPLES if options.samples is None else options.samples
-        require(samples >= 2, "samples", "at least 2", samples)
-        times = np.linspace(0.0, options.t_end, samples)
-    return qb.evolve(_model(options), times, **_options_of(options, _EVOLVE_OPTIONS))
+        return options.times
+    finite = math.isfinite(options.t_end) and options.t_end > 0
+    require(finite, "t_end", "positive and finite", options.t_end)
+    samples = _SAMPLES if options.samples is None else options.samples
+    require(samples >= 2, "samples", "at least 2", samples)
+    return np.linspace(0.0, options.t_end, samples)
 
 
 def _charging_time(options: argparse.Namespace) -> Result:
@@ -299,12 +333,12 @@ def _version(package: str) -> str:
 def _fields(solution: Printed) -> dict[str, Any]:
     """Return the attributes of a solution that are there, without matrices, its status in words.
 
-    A dict, such as the evidence of a charging time, adds its entries.
+    The evidence of a charging time adds its entries.
     """
     fields: dict[str, Any] = {}
     for name, value in vars(solution).items():
-        if value is not None and name not in ("rho", "battery", "model"):
-            fields |= value if isinstance(value, dict) else {name: value}
+        if value is not None and name not in ("rho", "battery", "model", "pair"):
+            fields |= value if name == "evidence" else {name: value}
     worst = Status(int(np.max(fields["status"])))
     model = getattr(solution, "model", None)
     described = {} if model is None else {"model": model.one_line}
@@ -337,8 +371,7 @@ def _show(result: Result) -> None:
 
 def _show_table(solution: Printed) -> None:
     """Print the curves of a trajectory, or the populations of a state, below each other."""
-    names = ("ts", "energy", "ergotropy", "status", "populations")
-    arrays = {name: np.asarray(getattr(solution, name, 0.0)) for name in names}
+    arrays = {name: np.asarray(getattr(solution, name, 0.0)) for name in _COLUMNS}
     columns = {name: value for name, value in arrays.items() if value.ndim == 1}
     if not columns:
         return

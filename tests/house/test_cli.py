@@ -127,6 +127,20 @@ def test_evolve(capsys):
     assert found["ts"] == [0.0, 4.5, 9.0]
 
 
+def test_energetics(capsys):
+    argv = ["energetics", "--N", "2", "--F", "0.5", "--gamma-C", "0.1", "--times", "20"]
+    found = run_json(capsys, *argv)
+    assert found["drive_work"] == pytest.approx([2.0767367432], abs=1e-8)
+    assert found["heat"]["gamma_C"] == pytest.approx([0.0], abs=1e-9)
+
+
+def test_advantage(capsys):
+    argv = ["advantage", "--N", "4", "--F", "0.5", "--of", "ergotropy", "--resource", "charger"]
+    assert run_json(capsys, *argv)["value"] == pytest.approx(1.4802, abs=5e-5)
+    assert main([*argv[:-1], "time"]) == 2
+    assert "`resource` must be" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("options", [[], ["--min-weight", "0.1"]])
 def test_charging_time_by_decay_rate(capsys, options):
     argv = ["charging-time", "--N", "8", "--F", "10", "--definition", "decay_rate", *options]

@@ -13,6 +13,7 @@ from qbjax.common.checks import ArgumentError
 from qbjax.model.batching import enable_x64
 from qbjax.paper import (
     FIGURES,
+    costs,
     extended_ratio,
     extended_time,
     fig3,
@@ -269,3 +270,15 @@ def test_whole_quick_reproduction(tmp_path):
 def test_slow_modes_take_over_where_their_share_last_rises():
     N, share = np.arange(1.0, 6.0), np.array([0.0, 0.6, 0.4, 0.4, 0.8])
     assert extended_time.takeover({"N": N, "slow_share": share}) == pytest.approx(4.25)
+
+
+def test_costs_and_advantages():
+    columns = costs.data(quick=True)
+    N = columns["N"]
+    np.testing.assert_allclose(columns["energy"] / columns["drive_work"], N / (N + 1), rtol=1e-12)
+    row = int(np.flatnonzero((N == 4) & (columns["F_over_g"] == 2.0))[0])
+    # By a program that shares no code with this one.
+    expected = {"charger": 0.481443, "drive": 0.477127, "bonds": 0.914465}
+    for resource, value in expected.items():
+        assert columns[f"power_same_{resource}"][row] == pytest.approx(value, abs=1e-6)
+    assert "the largest advantage in power here is 1.020" in costs.notes(columns)[0]
