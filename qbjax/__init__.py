@@ -8,8 +8,8 @@ Parameters that depend on time: `Pulse`, `PiecewiseConstant`.
 Solvers: `steady_state` and `evolve`, which return a `SteadyState` and a `Trajectory`.
 Charging: `charging_time`, `decay_rate`, `optimal_dephasing`, which return a `ChargingTime`, a rate
 and an `OptimalDephasing`.
-What charging costs, and what sharing a charger gains: `energetics` and `advantage`, which return
-an `Energetics` and an `Advantage`.
+What charging costs, how long a charge lasts, and what sharing a charger gains: `energetics`,
+`storage` and `advantage`, which return an `Energetics`, a `Storage` and an `Advantage`.
 The best parameters for any figure of merit: `optimize`, which returns an `Optimum`.
 Grids of parameters: `sweep`, with `grad_of` for derivatives; pictures of them in `plot`.
 Figures of merit, on plain arrays: `energy`, `ergotropy`, `ergotropy_ratio`, `passive_state`,
@@ -40,6 +40,7 @@ from qbjax.charging.advantage import Advantage, advantage
 from qbjax.charging.best_parameters import Optimum, optimize
 from qbjax.charging.dephasing import OptimalDephasing, optimal_dephasing
 from qbjax.charging.energetics import Energetics, energetics
+from qbjax.charging.storage import Storage, storage
 from qbjax.charging.times import ChargingTime, charging_time, decay_rate
 from qbjax.common.cache import use_cache
 from qbjax.common.checks import ArgumentError, SolveError, Status
@@ -93,6 +94,7 @@ __all__ = [
     "StarBattery",
     "Status",
     "SteadyState",
+    "Storage",
     "Term",
     "Trajectory",
     "advantage",
@@ -131,6 +133,7 @@ __all__ = [
     "qubit",
     "spin",
     "steady_state",
+    "storage",
     "sweep",
     "to_qutip",
     "use_cache",

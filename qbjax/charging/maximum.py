@@ -90,7 +90,7 @@ def _maximum(
     """Return the maximum of one model."""
     fixed, end = jax.lax.stop_gradient((model, question.t_end))
     top = _top_of_samples(fixed, end, of, which, intervals)
-    value, slope, bend = _moments(model, top.time, of)
+    value, slope, bend = moments(model, top.time, of)
     is_top = ~top.at_end & (bend < 0)
     still, down = jax.lax.stop_gradient((slope, jnp.where(is_top, bend, 1.0)))
     # At the end of the interval the value moves with it.
@@ -119,12 +119,12 @@ def _top_of_samples(
         values = values / jnp.where(ts > 0, ts, 1.0)
     places = _candidates(values, which)
     # The end is the best where the curve still rises; else there is a top before it.
-    rises = _moments(model, end, of)[1] >= 0
+    rises = moments(model, end, of)[1] >= 0
     inside = (places > 0) & ~((places == intervals) & rises)
     before, after = ts[jnp.maximum(places - 1, 0)], ts[jnp.minimum(places + 1, intervals)]
     roots = jax.lax.map(lambda bracket: _root(model, of, *bracket), (before, after))
     times = jnp.where(inside, roots, ts[places])
-    heights = jax.lax.map(lambda t: _moments(model, t, of)[0], times)
+    heights = jax.lax.map(lambda t: moments(model, t, of)[0], times)
     heights = jnp.where(places > 0, heights, -jnp.inf)
     scale = jnp.max(jnp.abs(heights), where=places > 0, initial=0.0)
     best = jnp.argmax(heights >= jnp.max(heights) - _SAME * scale)
@@ -163,7 +163,7 @@ def _root(model: StarBattery, of: str, low: jax.Array, high: jax.Array) -> jax.A
 
     def step(_: int, state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         low, high, t = state
-        slope, bend = _moments(model, t, of)[1:]
+        slope, bend = moments(model, t, of)[1:]
         low, high = jnp.where(slope > 0, t, low), jnp.where(slope > 0, high, t)
         after = t - slope / jnp.where(bend < 0, bend, -jnp.inf)
         inside = (after >= low) & (after <= high) & (bend < 0)
@@ -176,8 +176,8 @@ def _root(model: StarBattery, of: str, low: jax.Array, high: jax.Array) -> jax.A
 Function = Callable[[jax.Array, jax.Array], jax.Array]
 
 
-def _moments(
-    model: StarBattery, time: jax.Array, of: str
+def moments(
+    model: StarBattery, time: jax.Array, of: str, start: jax.Array | None = None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Return a figure of merit with its first and second derivative in time, at a time."""
     problem, saved = Problem(model), _saved(of)
@@ -196,7 +196,7 @@ def _moments(
 
         return slope
 
-    rho = jnp.asarray(evolve(model, time[None], save="rho").rho)[0]
+    rho = jnp.asarray(evolve(model, time[None], rho0=start, save="rho").rho)[0]
     stored = stored_states.store(problem.generator(time), rho, 2)
     slope = along(value)
     return value(time, stored), slope(time, stored), along(slope)(time, stored)

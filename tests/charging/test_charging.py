@@ -535,7 +535,7 @@ def test_beyond_the_end_of_its_branch_a_fit_is_ambiguous():
     assert qb.charging_time(qb.StarBattery(N=2, F=0.5, gamma_C=6.0)).status == Status.AMBIGUOUS
 
 
-def test_what_has_a_kink_is_given_no_derivative():
+def test_an_optimum_moves_as_its_condition_does_and_a_kink_not_at_all():
     from qbjax.charging import dephasing
     from qbjax.charging.decay_rate import DecayRate
 
@@ -543,9 +543,17 @@ def test_what_has_a_kink_is_given_no_derivative():
         model = qb.StarBattery(N=1, F=F, omega_C=1.3)
         return dephasing._with_derivatives(model, DecayRate(), 0.1, 0.2, None, stationary)[0]
 
-    for stationary in (True, False):
-        slope = jax.grad(moved)(0.5, jnp.asarray(stationary))
-        assert np.isfinite(slope) == stationary
+    def log_tau(x, F):
+        model = qb.StarBattery(N=1, F=F, omega_C=1.3, gamma_C=np.exp(x))
+        return float(qb.charging_time(model, "decay_rate").log_tau)
+
+    # dx/dF = -L_xF / L_xx, here at a point where L_x does not vanish.
+    h = 1e-3
+    at = {(i, j): log_tau(0.1 + i * h, 0.5 + j * h) for i in (-1, 0, 1) for j in (-1, 0, 1)}
+    mixed = (at[1, 1] - at[1, -1] - at[-1, 1] + at[-1, -1]) / 4
+    slope = jax.grad(moved)(0.5, jnp.asarray(True))
+    assert slope == pytest.approx(-mixed / (at[1, 0] - 2 * at[0, 0] + at[-1, 0]), rel=1e-4)
+    assert np.isnan(jax.grad(moved)(0.5, jnp.asarray(False)))
 
 
 def test_a_fit_of_fast_oscillations_is_found():

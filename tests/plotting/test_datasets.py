@@ -128,3 +128,18 @@ def test_an_optimum_is_marked_in_the_units_of_its_curve():
         qb.plot.charging_time(ax, *curve, (2.0, 4.0), "x", units=(2.0, 4.0))
         np.testing.assert_array_equal(ax.lines[0].get_xydata()[1], [1.0, 1.0])
         np.testing.assert_array_equal(ax.lines[1].get_xydata(), [[1.0, 1.0]])
+
+
+@pytest.mark.parametrize("x", [[1.0, 2.0, 4.0], [0.1, 1.0, 10.0, 100.0]])
+def test_cells_of_a_map_end_as_far_out_as_their_neighbours_begin(x):
+    values = np.array(x)
+    shown = xarray.DataArray(np.ones((2, len(x))), {"y": [0.0, 1.0], "x": values}, ("y", "x"))
+    with qb.plot.figure(8.6, 6) as (_, axes):
+        ax = axes[0, 0]
+        mesh = qb.plot.heatmap(ax, shown.rename("cells"), ("x", "y"))
+        edges = mesh.get_coordinates()[0, :, 0]
+        there = np.log if ax.get_xscale() == "log" else np.asarray
+    # In the middle on the scale of the axis, and at its ends as far beyond as before the value.
+    middle = (there(values)[1:] + there(values)[:-1]) / 2
+    ends = 2 * there(values)[[0, -1]] - middle[[0, -1]]
+    np.testing.assert_allclose(there(edges), [ends[0], *middle, ends[1]], atol=1e-12)

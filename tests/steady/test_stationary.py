@@ -584,3 +584,11 @@ def test_an_estimate_bounds_the_error_of_few_steps(monkeypatch):
     rough = qb.steady_state(same, method="direct", throw=False)
     distance = float(jnp.linalg.norm(rough.rho - right))
     assert 1e-6 < distance <= float(rough.error_estimate)
+
+
+@pytest.mark.parametrize(("levels", "status"), [(3, "CUT_TOO_LOW"), (12, "OK")])
+def test_a_cavity_that_is_cut_too_low_is_flagged(levels, status):
+    model = qb.StarBattery(N=1, F=0.3, kappa=0.5, charger=qb.cavity(levels))
+    settled = qb.steady_state(model, throw=False)
+    assert qb.Status(int(settled.status)).name == status
+    assert (settled.top_population > 1e-6) == (status != "OK")

@@ -1,0 +1,245 @@
+"""How long a charge lasts: charge, switch off, keep, and see what is left.
+
+The battery is charged up to a time by one model and kept by another, by default the same without
+drive and coupling; what switches more slowly is a pulse of the second, whose time begins where the
+first ends. The half-life of a figure of merit is the first time at which half of it is left:
+between the two samples around it Newton's method takes its exact derivative along the flow.
+"""
+
+import warnings
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import PyTree
+
+from qbjax.charging.maximum import moments
+from qbjax.common.checks import Status, as_number, is_concrete, refusal, refuse, require
+from qbjax.common.first_order import first_order
+from qbjax.common.printing import Line, Printed, status_text
+from qbjax.common.types import Array
+from qbjax.evolution.evolve import checked_times, evolve
+from qbjax.evolution.result import ADVICE
+from qbjax.model.batching import map_batch
+from qbjax.model.pulses import is_pulse
+from qbjax.model.star_battery import StarBattery, require_model
+from qbjax.states.density_matrix import as_start
+
+# Steps of Newton's method to a half-life.
+_STEPS = 12
+
+
+class Storage(Printed):
+    """A battery that is charged and kept.
+
+    Energies are in the unit of omega_B, times in the inverse unit of g; a batch puts its axes in
+    front.
+
+    Attributes
+    ----------
+    charged_energy, charged_ergotropy
+        What the battery holds when charging ends, shape ().
+    ts
+        Times since then, shape (T,).
+    energy, ergotropy
+        What it holds at these times, shape (T,).
+    energy_half_life, ergotropy_half_life
+        When half of what was charged is left for the first time, shape (); infinite where that is
+        not by the last time.
+    status
+        A `Status`, shape (): that of both evolutions, or `NOT_CONVERGED` where a half-life is not
+        resolved.
+    model, hold
+        The models that charge and keep.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> import qbjax as qb
+    >>> charge = qb.StarBattery(N=4, F=2.0, gamma_C=0.1, Gamma_down=0.05)
+    >>> kept = qb.storage(charge, 6.0, jnp.linspace(0.0, 40.0, 81))
+    >>> print(f"{kept.charged_ergotropy:.3f} {kept.ergotropy_half_life:.3f}")
+    2.015 5.166
+    """
+
+    charged_energy: jax.Array
+    charged_ergotropy: jax.Array
+    ts: jax.Array
+    energy: jax.Array
+    ergotropy: jax.Array
+    energy_half_life: jax.Array
+    ergotropy_half_life: jax.Array
+    status: jax.Array
+    model: StarBattery
+    hold: StarBattery
+
+    def _lines(self) -> list[Line]:
+        energy, time = "in the unit of omega_B", "in the inverse unit of g"
+        return [
+            ("model", self.model.one_line, ""),
+            ("hold", self.hold.one_line, ""),
+            ("charged_energy", self.charged_energy, energy),
+            ("charged_ergotropy", self.charged_ergotropy, energy),
+            ("ts", self.ts, f"{time}, since then"),
+            ("energy", self.energy, energy),
+            ("ergotropy", self.ergotropy, energy),
+            ("energy_half_life", self.energy_half_life, time),
+            ("ergotropy_half_life", self.ergotropy_half_life, time),
+            ("status", status_text(self.status, ADVICE), ""),
+        ]
+
+
+def storage(
+    model: StarBattery,
+    t_charge: ArrayLike,
+    ts: ArrayLike,
+    *,
+    hold: StarBattery | None = None,
+    rho0: PyTree = None,
+) -> Storage:
+    """Charge a battery up to a time, keep it, and return what is left and for how long.
+
+    Parameters
+    ----------
+    model
+        What charges: one model, or a batch of them.
+    t_charge
+        When charging ends, not negative.
+    ts
+        Times since then, increasing and not negative, shape (T,), close enough to tell the
+        half-life.
+    hold
+        What keeps, one model of the same N, charger and padding, common to a batch. Its pulses
+        count their time from the end of charging. None: the first model with F = 0 and g = 0,
+        switched off at once.
+    rho0
+        The start, as for `qbjax.evolve`.
+
+    Returns
+    -------
+    A `Storage`. It can be differentiated.
+
+    Raises
+    ------
+    ArgumentError
+        Where an argument is out of range, where both models do not go together, and where the first
+        has noise on single qubits and the second has none.
+
+    Examples
+    --------
+    The coupling stays on: what the charger loses it takes from the battery.
+
+    >>> import jax.numpy as jnp
+    >>> import qbjax as qb
+    >>> charge = qb.StarBattery(N=2, F=1.0, gamma_C=0.1, kappa=0.1)
+    >>> hold = qb.StarBattery(N=2, F=0.0, gamma_C=0.1, kappa=0.1)
+    >>> kept = qb.storage(charge, 3.0, jnp.linspace(0.0, 30.0, 61), hold=hold)
+    >>> print(f"{kept.charged_energy:.3f} {kept.energy_half_life:.3f}")
+    1.217 1.061
+    """
+    require_model(model)
+    if hold is not None:
+        _require_pair(model, hold)
+    times, refused = checked_times(ts)
+    end = as_number(t_charge, "t_charge")
+    refused |= refusal(
+        (end >= 0) & (end < jnp.inf), "t_charge", "finite and not negative", t_charge
+    )
+    start = None
+    if rho0 is not None:
+        given = as_start(rho0, model.basis, model.N, model.charger)
+        start, refused = given.rho, refused | given.refused
+    question = _Question(times, jnp.asarray(end), start, jnp.asarray(refused))
+    result = map_batch(_storage, model, question, hold)
+    if is_concrete(result.status) and jnp.any(result.status != Status.OK):
+        worst = Status(int(jnp.max(result.status)))
+        warnings.warn(f"qbjax.storage: {worst.explained(ADVICE)}", stacklevel=2)
+    return result
+
+
+class _Question(NamedTuple):
+    """What is asked: times, the end of charging, the start, and whether any was refused."""
+
+    ts: jax.Array
+    end: jax.Array
+    start: Array | None
+    refused: jax.Array
+
+
+def _off(model: StarBattery) -> StarBattery:
+    """Return the model without drive and coupling."""
+    zeros = 2 * [jnp.zeros_like(model.omega_B)]
+    return eqx.tree_at(lambda m: [m.F, m.g], model, zeros, is_leaf=is_pulse)
+
+
+def _require_pair(model: StarBattery, hold: StarBattery) -> None:
+    """Refuse a second model that no state of the first is one of."""
+    require(isinstance(hold, StarBattery), "hold", "a qbjax.StarBattery", type(hold).__name__)
+    require(not hold.batch_shape, "hold", "one model", f"a batch of shape {hold.batch_shape}")
+    fits = hold.N_max == model.N_max and hold.charger == model.charger
+    words = "of the same N_max and charger as `model`"
+    require(fits, "hold", words, f"with N_max = {hold.N_max} and the charger {hold.charger}")
+    ladders = hold.basis.blocks >= model.basis.blocks
+    words = "with noise on single qubits, too, which leads to ladders of smaller spin"
+    require(ladders, "hold", words, "without")
+
+
+def _storage(model: StarBattery, question: _Question, hold: StarBattery | None) -> Storage:
+    """Return the storage of one model."""
+    hold = _off(model) if hold is None else hold
+    ts, saved = question.ts, ("energy", "ergotropy", "rho")
+    charged = evolve(model, question.end[None], rho0=question.start, save=saved)
+    rho = charged.rho[0]
+    kept = evolve(hold, ts, rho0=rho, save=saved[:2])
+    lives, resolved = {}, []
+    for of in ("energy", "ergotropy"):
+        whole = getattr(charged, of)[0]
+        lives[f"{of}_half_life"], is_found = _half_life(hold, rho, of, ts, getattr(kept, of), whole)
+        resolved.append(is_found)
+    status = jnp.where(resolved[0] & resolved[1], Status.OK, Status.NOT_CONVERGED)
+    worst = jnp.maximum(jnp.max(charged.status), jnp.max(kept.status))
+    status = jnp.where(worst == Status.OK, status, worst)
+    result = Storage(
+        charged_energy=charged.energy[0],
+        charged_ergotropy=charged.ergotropy[0],
+        ts=ts,
+        energy=kept.energy,
+        ergotropy=kept.ergotropy,
+        **lives,
+        status=status,
+        model=model,
+        hold=hold,
+    )
+    return refuse(question.refused, result)
+
+
+def _half_life(
+    hold: StarBattery, rho: jax.Array, of: str, ts: jax.Array, values: jax.Array, whole: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Return when half of the whole is left for the first time, and whether that is resolved."""
+    fixed, state, samples = jax.lax.stop_gradient((hold, rho, (ts, values, whole)))
+    ts, values, total = samples
+    below = values <= total / 2
+    first = jnp.argmax(below)
+    low, high = jnp.where(first > 0, ts[first - 1], 0.0), ts[first]
+    reached = jnp.any(below) & (total > 0)
+
+    def step(_: int, bracket: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        low, high, t = bracket
+        value, slope = moments(fixed, t, of, state)[:2]
+        above = value > total / 2
+        low, high = jnp.where(above, t, low), jnp.where(above, high, t)
+        after = t - (value - total / 2) / jnp.where(slope < 0, slope, -jnp.inf)
+        inside = (after > low) & (after < high) & (slope < 0)
+        return low, high, jnp.where(inside, after, (low + high) / 2)
+
+    time = jax.lax.fori_loop(0, _STEPS, step, (low, high, (low + high) / 2))[2]
+    value, slope = moments(hold, time, of, rho)[:2]
+    fall = jax.lax.stop_gradient(jnp.where(slope < 0, slope, -1.0))
+    missed = value - whole / 2
+    # The derivative of the time is that of the condition.
+    time = first_order(time - (missed - jax.lax.stop_gradient(missed)) / fall)
+    resolved = jnp.abs(missed) <= 1e-6 * total
+    return jnp.where(reached, time, jnp.inf), resolved | ~reached

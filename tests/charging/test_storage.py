@@ -1,0 +1,98 @@
+"""Charging and keeping, against numbers of a program that shares no code and closed forms."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import qbjax as qb
+
+TS = jnp.linspace(0.0, 30.0, 61)
+
+
+def test_half_lives_worked_out_apart():
+    charge = qb.StarBattery(N=4, F=2.0, gamma_C=0.1)
+    hold = qb.StarBattery(N=4, F=0.0, g=0.0, gamma_C=0.0, Gamma_down=0.05)
+    kept = qb.storage(charge, 6.051491013, TS, hold=hold)
+    assert kept.charged_ergotropy == pytest.approx(3.35998604806, abs=1e-8)
+    assert kept.energy_half_life == pytest.approx(8.266252649, abs=1e-7)
+    assert kept.ergotropy_half_life == pytest.approx(5.310604478, abs=1e-7)
+    assert kept.status == qb.Status.OK
+
+
+def test_qubits_that_decay_by_themselves_fall_exponentially():
+    rates = {"gamma_down": 0.1, "gamma_C": 0.2}
+    kept = qb.storage(qb.StarBattery(N=2, F=1.0, **rates), 4.0, TS)
+    np.testing.assert_allclose(kept.energy, kept.charged_energy * np.exp(-0.1 * TS), atol=1e-7)
+    assert kept.energy_half_life == pytest.approx(np.log(2) / 0.1, abs=1e-5)
+    assert kept.hold.F == kept.hold.g == 0
+
+
+def test_what_is_not_lost_has_no_half_life():
+    kept = qb.storage(qb.StarBattery(N=3, F=1.0, gamma_C=0.2), 5.0, TS)
+    np.testing.assert_allclose(kept.energy, kept.charged_energy, atol=1e-9)
+    assert np.isinf(kept.energy_half_life)
+    assert np.isinf(kept.ergotropy_half_life)
+    assert kept.status == qb.Status.OK
+
+
+def test_with_the_drive_off_alone_at_most_half_a_quantum_is_lost():
+    charge = qb.StarBattery(N=4, F=2.0, gamma_C=0.1)
+    hold = qb.StarBattery(N=4, F=0.0, gamma_C=0.1)
+    kept = qb.storage(charge, 6.051491013, jnp.linspace(0.0, 3000.0, 31), hold=hold)
+    assert kept.energy[-1] == pytest.approx(3.252989186, abs=1e-7)
+
+
+def ramp(t):
+    return 2.0 * jnp.exp(-t)
+
+
+def test_a_drive_that_is_ramped_down():
+    # The same as one pulse over the whole time.
+    charge = qb.StarBattery(N=1, F=2.0, gamma_C=0.1, kappa=0.2)
+    hold = qb.StarBattery(N=1, F=qb.Pulse(ramp), gamma_C=0.1, kappa=0.2)
+    kept = qb.storage(charge, 2.0, [1.0, 4.0], hold=hold)
+
+    def whole(t):
+        return jnp.where(t < 2.0, 2.0, ramp(t - 2.0))
+
+    drive = qb.Pulse(whole, stops=[2.0])
+    same = qb.evolve(qb.StarBattery(N=1, F=drive, gamma_C=0.1, kappa=0.2), [2.0, 3.0, 6.0])
+    np.testing.assert_allclose(kept.energy, same.energy[1:], atol=1e-7)
+    assert kept.charged_energy == pytest.approx(float(same.energy[0]), abs=1e-7)
+
+
+def test_a_batch_is_a_loop_and_has_derivatives():
+    def half_life(F):
+        model = qb.StarBattery(N=2, F=F, gamma_C=0.2, Gamma_down=0.1)
+        return qb.storage(model, 3.0, TS).ergotropy_half_life
+
+    F = jnp.array([0.6, 1.5])
+    one_by_one = jnp.stack([half_life(f) for f in F])
+    np.testing.assert_allclose(half_life(F), one_by_one, atol=1e-8)
+    np.testing.assert_allclose(jax.jit(half_life)(F), one_by_one, atol=1e-8)
+    step = 1e-3
+    difference = (half_life(0.6 + step) - half_life(0.6 - step)) / (2 * step)
+    assert jax.grad(half_life)(0.6) == pytest.approx(float(difference), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"t_charge": -1.0}, "`t_charge` must be finite and not negative"),
+        ({"ts": [1.0, 1.0]}, "`ts` must be finite, increasing"),
+        ({"hold": 3}, "`hold` must be a qbjax.StarBattery"),
+        ({"hold": qb.StarBattery(N=3, F=0.0)}, "`hold` must be of the same N_max"),
+        ({"hold": qb.StarBattery(N=2, F=np.zeros(2))}, "`hold` must be one model"),
+    ],
+)
+def test_wrong_input_gets_one_line(arguments, words):
+    model = qb.StarBattery(N=2, F=0.5)
+    with pytest.raises(qb.ArgumentError, match=words):
+        qb.storage(model, **{"t_charge": 1.0, "ts": [1.0]} | arguments)
+
+
+def test_noise_on_single_qubits_does_not_end_with_charging():
+    noisy = qb.StarBattery(N=2, F=0.5, gamma_down=0.1)
+    with pytest.raises(qb.ArgumentError, match="`hold` must be with noise on single qubits"):
+        qb.storage(noisy, 1.0, [1.0], hold=qb.StarBattery(N=2, F=0.0))
