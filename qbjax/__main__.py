@@ -337,7 +337,8 @@ def _fields(solution: Printed) -> dict[str, Any]:
     """
     fields: dict[str, Any] = {}
     for name, value in vars(solution).items():
-        if value is not None and name not in ("rho", "battery", "model", "pair"):
+        is_there = value is not None and not (isinstance(value, dict) and not value)
+        if is_there and name not in ("rho", "battery", "model", "pair"):
             fields |= value if name == "evidence" else {name: value}
     worst = Status(int(np.max(fields["status"])))
     model = getattr(solution, "model", None)
@@ -371,7 +372,9 @@ def _show(result: Result) -> None:
 
 def _show_table(solution: Printed) -> None:
     """Print the curves of a trajectory, or the populations of a state, below each other."""
-    arrays = {name: np.asarray(getattr(solution, name, 0.0)) for name in _COLUMNS}
+    heats = {f"heat {name}": heat for name, heat in getattr(solution, "heat", {}).items()}
+    values = {name: getattr(solution, name, 0.0) for name in _COLUMNS} | heats
+    arrays = {name: np.asarray(value) for name, value in values.items()}
     columns = {name: value for name, value in arrays.items() if value.ndim == 1}
     if not columns:
         return

@@ -29,6 +29,8 @@ from qbjax.steady.steady_state import steady_state
 FIGURES = ("energy", "ergotropy", "average_power", "power")
 RESOURCES = ("charger", "drive", "bonds", "drive and bonds")
 _STEADY = ("energy", "ergotropy")
+# Of a full battery, or of a full one in a unit of time.
+_NOTHING = 1e-12
 
 
 class Advantage(Printed):
@@ -41,7 +43,7 @@ class Advantage(Printed):
     collective, parallel
         Both of them: in the unit of omega_B, of a power times g.
     status
-        A `Status`: the worse one of the two; NaN where there is no answer.
+        A `Status`: the worse one of the two; `UNDEFINED`, with NaN, where the pairs have nothing.
     of, resource
         The figure of merit, and what both sides have the same of.
     model, pair
@@ -129,8 +131,10 @@ def advantage(
     (collective, first), (single, second) = (_figure(each, of, t_end) for each in (model, pair))
     parallel = model.N * single
     status = jnp.maximum(first, second)
-    gains = parallel > 0
-    value = number_where(gains, collective / jnp.where(gains, parallel, 1.0))
+    # What rounding leaves of nothing is nothing.
+    charged = parallel > _NOTHING * model.N * model.omega_B
+    value = number_where(charged, collective / jnp.where(charged, parallel, 1.0))
+    status = jnp.where((status == Status.OK) & ~charged, Status.UNDEFINED, status)
     return Advantage(value, collective, parallel, status, of, resource, model, pair)
 
 

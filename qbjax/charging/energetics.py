@@ -16,9 +16,10 @@ a derivative, nor to have one: by parts,
 
     int F' <X> dt = [F <X>] - int F Tr(X rho') dt,     rho' = L rho,
 
-and likewise for g, so that steps count with their whole height. Integrals over time are Gauss's,
-over pieces shorter than the fastest period and ten times its fastest decay, which end where pulses
-stop. Whether change of energy = work + heat is the test of them.
+and likewise for g, so that steps count with their whole height. Integrals over time are those of
+Gauss and Kronrod, over pieces shorter than one period of the fastest oscillation and than ten
+lifetimes of the fastest decay, which end where pulses stop. They are tested by the rule of half as
+many points, and by the first law: change of energy = work + heat.
 """
 
 import warnings
@@ -42,10 +43,9 @@ from qbjax.common.checks import (
 )
 from qbjax.common.memory import memory
 from qbjax.common.printing import Line, Printed, status_text
-from qbjax.common.types import Array
 from qbjax.evolution.evolve import checked_times, evolve
 from qbjax.evolution.observe import Observe, Problem
-from qbjax.evolution.resolution import pieces
+from qbjax.evolution.resolution import needed_pieces, pieces
 from qbjax.generator import lindblad, stored_states
 from qbjax.generator.lindblad import Generator
 from qbjax.model.batching import map_batch
@@ -53,12 +53,30 @@ from qbjax.model.parameters import LOSSES
 from qbjax.model.pulses import at_time, is_pulse, pulses_of
 from qbjax.model.star_battery import StarBattery, require_model
 from qbjax.model.terms import J_minus, J_plus, Term, excitations, total
-from qbjax.states.density_matrix import as_start
+from qbjax.states.density_matrix import Start, as_start
 
-# Gauss's points in each piece; pieces for each period and each decay, how many there are at least
-# and at most, and where JAX is tracing what they hang on.
-_POINTS, _PER_PERIOD, _PER_DECAY, _FEWEST, _MOST, _TRACED = 10, 1.0, 0.1, 16, 4096, 256
-_ADVICE = "see residual. Give pulses `stops`, ask for more times, or lower t"
+# The points of Gauss and Kronrod that are not negative, their weights, and Gauss's of every second.
+_POSITIVE = (
+    *(0.0, 0.2077849550078985, 0.4058451513773972, 0.5860872354676911),
+    *(0.7415311855993945, 0.8648644233597691, 0.9491079123427585, 0.9914553711208126),
+)
+_KRONROD = (
+    *(0.2094821410847278, 0.2044329400752989, 0.1903505780647854, 0.1690047266392679),
+    *(0.1406532597155259, 0.1047900103222502, 0.0630920926299786, 0.0229353220105292),
+)
+_GAUSS = (
+    *(0.4179591836734694, 0.0, 0.3818300505051189, 0.0),
+    *(0.2797053914892767, 0.0, 0.1294849661688697, 0.0),
+)
+_POINTS = np.concatenate([-np.array(_POSITIVE)[:0:-1], _POSITIVE])
+# The finer rule, and how far the coarser one is from it.
+_WEIGHTS = np.stack([np.array([*w[:0:-1], *w]) for w in (_KRONROD, np.subtract(_KRONROD, _GAUSS))])
+# Times of a piece: where it begins, and its points.
+_EACH = 1 + _POINTS.size
+# Pieces for each period and each decay, how many there are at least, with pulses too, and at most,
+# and where JAX is tracing what they hang on.
+_PER_PERIOD, _PER_DECAY, _FEWEST, _WITH_PULSES, _MOST, _TRACED = 1.0, 0.1, 16, 256, 4096, 256
+_ADVICE = "see error_estimate and residual. Give pulses `stops`, ask for more times, or lower t"
 
 
 class Energetics(Printed):
@@ -82,12 +100,15 @@ class Energetics(Printed):
         Of the battery at the times.
     efficiency
         Ergotropy over the work of the drive; NaN where that is not positive.
+    error_estimate
+        How far two rules of integration are apart, over N omega_B; largest over works, heats and
+        times, shape ().
     residual
         How far the change of energy is from work and heat, over N omega_B; largest over the times,
         shape ().
     status
-        A `Status`, shape (): `NOT_CONVERGED` where the residual exceeds the tolerance, and what
-        `qbjax.evolve` says of its curve.
+        A `Status`, shape (): `NOT_CONVERGED` where either exceeds the tolerance, or the time is too
+        long for the pieces that there are; and what `qbjax.evolve` says of its curve.
     method
         The method of evolution.
     model
@@ -111,6 +132,7 @@ class Energetics(Printed):
     drive_energy: jax.Array
     ergotropy: jax.Array
     efficiency: jax.Array
+    error_estimate: jax.Array
     residual: jax.Array
     status: jax.Array
     method: str = eqx.field(static=True)
@@ -131,6 +153,7 @@ class Energetics(Printed):
             ("drive_energy", self.drive_energy, energy),
             ("ergotropy", self.ergotropy, energy),
             ("efficiency", self.efficiency, "ergotropy over drive_work"),
+            ("error_estimate", self.error_estimate, "of works and heats, over N omega_B"),
             ("residual", self.residual, "of the first law, over N omega_B"),
             ("status", status_text(self.status, _ADVICE), ""),
             ("method", self.method, "of evolution"),
@@ -156,7 +179,7 @@ def energetics(
     rho0, method
         The start, by default empty, and the method, as for `qbjax.evolve`.
     tolerance
-        How far the first law may be missed, over N omega_B.
+        How far works and heats may be off, and the first law missed, over N omega_B.
 
     Returns
     -------
@@ -190,10 +213,11 @@ def energetics(
     refused |= refusal(allowed > 0, "tolerance", "one positive number", tolerance)
     start = None
     if rho0 is not None:
-        given = as_start(rho0, model.basis, model.N, model.charger)
-        start, refused = given.rho, refused | given.refused
-    number = pieces(model, times[-1], _PER_PERIOD, _PER_DECAY, _FEWEST, _MOST, _TRACED)
-    _require_room(model, (_POINTS + 1) * (number + times.size))
+        start = as_start(rho0, model.basis, model.N, model.charger)
+        refused |= start.refused
+    fewest = _WITH_PULSES if model.depends_on_time else _FEWEST
+    number = pieces(model, times[-1], _PER_PERIOD, _PER_DECAY, fewest, _MOST, _TRACED)
+    _require_room(model, _EACH * (number + times.size))
     question = _Question(times, start, jnp.asarray(allowed), jnp.asarray(refused))
     result = map_batch(_energetics, model, question, method, number)
     if is_concrete(result.status) and jnp.any(result.status != Status.OK):
@@ -206,7 +230,7 @@ class _Question(NamedTuple):
     """What is asked: times, start, tolerance, and whether any was refused under tracing."""
 
     ts: jax.Array
-    start: Array | None
+    start: Start | None
     tolerance: jax.Array
     refused: jax.Array
 
@@ -229,11 +253,11 @@ def _energetics(model: StarBattery, question: _Question, method: str, number: in
     ends = _ends_of_pieces(model, ts[-1], number)
     breaks = jnp.sort(jnp.concatenate([jnp.zeros(1), ts, ends]))
     widths = jnp.diff(breaks)
-    points, weights = np.polynomial.legendre.leggauss(_POINTS)
-    places = np.concatenate([[-1.0], points]) / 2 + 0.5
+    places = np.concatenate([[-1.0], _POINTS]) / 2 + 0.5
     times = jnp.append((breaks[:-1, None] + widths[:, None] * places).ravel(), breaks[-1])
     # Pieces may have no width, but times are told apart.
-    times = times + 4 * jnp.finfo(times.dtype).eps * ts[-1] * jnp.arange(times.size)
+    number_of_time, limits = jnp.arange(times.size), jnp.finfo(times.dtype)
+    times = times * (1 + 4 * limits.eps * number_of_time) + limits.tiny * number_of_time
     curve = evolve(model, times, rho0=question.start, method=method, save="rho")
     accounts = jax.lax.map(lambda x: _account(model, *x), (times, curve.rho))
 
@@ -241,27 +265,35 @@ def _energetics(model: StarBattery, question: _Question, method: str, number: in
 
     def states(values: jax.Array) -> jax.Array:
         """Return what there is at the ends of pieces."""
-        return values[:: _POINTS + 1]
+        return values[::_EACH]
 
-    def since_start(flows: jax.Array) -> jax.Array:
-        """Return the integral from the start to the times."""
-        inside = flows[:-1].reshape(-1, _POINTS + 1)[:, 1:]
-        return jnp.append(0.0, jnp.cumsum(widths / 2 * (inside @ weights)))[at]
+    def since_start(flows: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Return the integral from the start to the times, and how far the coarse rule is off."""
+        inside = flows[:-1].reshape(-1, _EACH)[:, 1:]
+        whole = jnp.cumsum(widths[:, None] / 2 * (inside @ _WEIGHTS.T), axis=0)
+        whole = jnp.pad(whole, ((1, 0), (0, 0)))[at]
+        return whole[:, 0], jnp.max(jnp.abs(whole[:, 1]))
 
     energies = {
         name: states(getattr(accounts, name))
         for name in ("battery", "charger", "coupling", "drive")
     }
     gained = {name: (values - values[0])[at] for name, values in energies.items()}
-    heat = {name: since_start(flow) for name, flow in accounts.heat.items()}
-    drive_work = gained["drive"] - since_start(accounts.drive_flow)
-    switching_work = gained["coupling"] - since_start(accounts.coupling_flow)
+    drive_flow, *off = since_start(accounts.drive_flow)
+    coupling_flow, off_coupling = since_start(accounts.coupling_flow)
+    both = {name: since_start(flow) for name, flow in accounts.heat.items()}
+    heat = {name: flow for name, (flow, _) in both.items()}
+    drive_work, switching_work = gained["drive"] - drive_flow, gained["coupling"] - coupling_flow
+    off = [*off, off_coupling, *(error for _, error in both.values())]
     missed = sum(gained.values()) - drive_work - switching_work - sum(heat.values())
-    residual = jnp.max(jnp.abs(missed)) / (model.N * model.omega_B)
+    full = model.N * model.omega_B
+    residual, error = jnp.max(jnp.abs(missed)) / full, jnp.max(jnp.stack(off)) / full
     problem = Problem(model)
     at_ts = jax.tree.map(lambda x: states(x)[at], (times, curve.rho))
     extractable = jax.lax.map(lambda x: _ergotropy(problem, *x), at_ts)
-    status = jnp.where(residual <= question.tolerance, Status.OK, Status.NOT_CONVERGED)
+    needed = needed_pieces(jax.lax.stop_gradient(model), ts[-1], _PER_PERIOD, _PER_DECAY)
+    sound = (jnp.maximum(residual, error) <= question.tolerance) & (needed <= number)
+    status = jnp.where(sound, Status.OK, Status.NOT_CONVERGED)
     status = jnp.where(jnp.all(curve.status == Status.OK), status, jnp.max(curve.status))
     result = Energetics(
         ts,
@@ -271,7 +303,8 @@ def _energetics(model: StarBattery, question: _Question, method: str, number: in
         **{f"{name}_energy": values[at] for name, values in energies.items()},
         ergotropy=extractable,
         efficiency=_share(extractable, drive_work),
-        residual=residual,
+        error_estimate=jax.lax.stop_gradient(error),
+        residual=jax.lax.stop_gradient(residual),
         status=status,
         method=curve.method,
         model=model,
@@ -368,7 +401,8 @@ def _share(part: jax.Array, whole: jax.Array) -> jax.Array:
 
 def _require_room(model: StarBattery, times: int) -> None:
     """Refuse, before they are allocated, states at all times that no memory holds."""
-    size = 16 * times * model.basis.blocks * (model.charger.levels * model.levels) ** 2
+    # The stored parts, and the matrices made of them.
+    size = 2 * 16 * times * model.basis.blocks * (model.charger.levels * model.levels) ** 2
     needed, there = (f"{amount / 1e9:,.1f} GB" for amount in (size, memory()))
     words = f"early enough for states at {times} times to fit into {there}"
     require(size < memory(), "ts", words, f"times that take {needed}")

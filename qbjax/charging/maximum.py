@@ -14,6 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
+from jaxtyping import PyTree
 
 from qbjax.common.checks import (
     Status,
@@ -177,7 +178,7 @@ Function = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def moments(
-    model: StarBattery, time: jax.Array, of: str, start: jax.Array | None = None
+    model: StarBattery, time: jax.Array, of: str, start: PyTree = None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Return a figure of merit with its first and second derivative in time, at a time."""
     problem, saved = Problem(model), _saved(of)

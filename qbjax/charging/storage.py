@@ -15,20 +15,30 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import PyTree
 
+from qbjax.basis.ladders import Ladders
 from qbjax.charging.maximum import moments
-from qbjax.common.checks import Status, as_number, is_concrete, refusal, refuse, require
+from qbjax.common.checks import (
+    Status,
+    as_number,
+    is_concrete,
+    number_where,
+    refusal,
+    refuse,
+    require,
+)
 from qbjax.common.first_order import first_order
 from qbjax.common.printing import Line, Printed, status_text
-from qbjax.common.types import Array
+from qbjax.common.types import Condition
 from qbjax.evolution.evolve import checked_times, evolve
+from qbjax.evolution.resolution import needed_pieces
 from qbjax.evolution.result import ADVICE
 from qbjax.model.batching import map_batch
 from qbjax.model.pulses import is_pulse
 from qbjax.model.star_battery import StarBattery, require_model
-from qbjax.states.density_matrix import as_start
+from qbjax.states.density_matrix import Start, as_start
 
-# Steps of Newton's method to a half-life.
-_STEPS = 12
+# Steps of Newton's method to a half-life, and samples of a period that tell where it is.
+_STEPS, _PER_PERIOD = 12, 4.0
 
 
 class Storage(Printed):
@@ -111,9 +121,9 @@ def storage(
         Times since then, increasing and not negative, shape (T,), close enough to tell the
         half-life.
     hold
-        What keeps, one model of the same N, charger and padding, common to a batch. Its pulses
-        count their time from the end of charging. None: the first model with F = 0 and g = 0,
-        switched off at once.
+        What keeps, one model of the same N, omega_B, charger and frame, common to a batch. Its
+        pulses count their time from the end of charging. None: the first model with F = 0 and
+        g = 0, switched off at once; it must have no other pulse.
     rho0
         The start, as for `qbjax.evolve`.
 
@@ -124,8 +134,9 @@ def storage(
     Raises
     ------
     ArgumentError
-        Where an argument is out of range, where both models do not go together, and where the first
-        has noise on single qubits and the second has none.
+        Where an argument is out of range, where both models do not go together, where the first has
+        noise on single qubits and the second has none, and where a pulse of a rate would have to go
+        on and no `hold` says how.
 
     Examples
     --------
@@ -140,17 +151,21 @@ def storage(
     1.217 1.061
     """
     require_model(model)
-    if hold is not None:
-        _require_pair(model, hold)
     times, refused = checked_times(ts)
+    if hold is None:
+        off = _off(model)
+        words = "given where more than F and g depend on time"
+        require(not off.depends_on_time, "hold", words, "None")
+    else:
+        refused |= _refused_pair(model, hold)
     end = as_number(t_charge, "t_charge")
     refused |= refusal(
         (end >= 0) & (end < jnp.inf), "t_charge", "finite and not negative", t_charge
     )
     start = None
     if rho0 is not None:
-        given = as_start(rho0, model.basis, model.N, model.charger)
-        start, refused = given.rho, refused | given.refused
+        start = as_start(rho0, model.basis, model.N, model.charger)
+        refused |= start.refused
     question = _Question(times, jnp.asarray(end), start, jnp.asarray(refused))
     result = map_batch(_storage, model, question, hold)
     if is_concrete(result.status) and jnp.any(result.status != Status.OK):
@@ -164,7 +179,7 @@ class _Question(NamedTuple):
 
     ts: jax.Array
     end: jax.Array
-    start: Array | None
+    start: Start | None
     refused: jax.Array
 
 
@@ -174,16 +189,26 @@ def _off(model: StarBattery) -> StarBattery:
     return eqx.tree_at(lambda m: [m.F, m.g], model, zeros, is_leaf=is_pulse)
 
 
-def _require_pair(model: StarBattery, hold: StarBattery) -> None:
+def _refused_pair(model: StarBattery, hold: StarBattery) -> Condition:
     """Refuse a second model that no state of the first is one of."""
     require(isinstance(hold, StarBattery), "hold", "a qbjax.StarBattery", type(hold).__name__)
     require(not hold.batch_shape, "hold", "one model", f"a batch of shape {hold.batch_shape}")
     fits = hold.N_max == model.N_max and hold.charger == model.charger
     words = "of the same N_max and charger as `model`"
     require(fits, "hold", words, f"with N_max = {hold.N_max} and the charger {hold.charger}")
-    ladders = hold.basis.blocks >= model.basis.blocks
+    ladders = isinstance(hold.basis, Ladders) or not isinstance(model.basis, Ladders)
     words = "with noise on single qubits, too, which leads to ladders of smaller spin"
     require(ladders, "hold", words, "without")
+    same = hold.frame == model.frame
+    require(same, "hold", f'in the frame "{model.frame}"', f'in the frame "{hold.frame}"')
+    refused: Condition = False
+    drives = [m.omega_B if m.omega_d is None else m.omega_d for m in (model, hold)]
+    pairs = {"N": (model.N, hold.N), "omega_B": (model.omega_B, hold.omega_B), "omega_d": drives}
+    for name, (first, second) in pairs.items():
+        known = not is_pulse(first) and not is_pulse(second)
+        require(known, "hold", "given for an omega_d that is constant in time", "of a pulse")
+        refused |= refusal(jnp.all(first == second), "hold", f"of the same {name}", second)
+    return refused
 
 
 def _storage(model: StarBattery, question: _Question, hold: StarBattery | None) -> Storage:
@@ -191,14 +216,19 @@ def _storage(model: StarBattery, question: _Question, hold: StarBattery | None) 
     hold = _off(model) if hold is None else hold
     ts, saved = question.ts, ("energy", "ergotropy", "rho")
     charged = evolve(model, question.end[None], rho0=question.start, save=saved)
-    rho = charged.rho[0]
+    # It has been judged: what is left of its error is no reason to refuse it.
+    rho = Start(charged.rho[0], False, False)
+    lives = {}
     kept = evolve(hold, ts, rho0=rho, save=saved[:2])
-    lives, resolved = {}, []
+    # Half of it may be left for the first time between two samples, where they are too few.
+    gap = jnp.max(jnp.diff(ts, prepend=0.0))
+    resolved = [needed_pieces(jax.lax.stop_gradient(hold), gap, _PER_PERIOD, 0.0) <= 1]
     for of in ("energy", "ergotropy"):
         whole = getattr(charged, of)[0]
-        lives[f"{of}_half_life"], is_found = _half_life(hold, rho, of, ts, getattr(kept, of), whole)
+        time, is_found = _half_life(hold, rho, of, ts, getattr(kept, of), whole)
+        lives[f"{of}_half_life"] = number_where(jnp.isfinite(kept.energy[-1]), time)
         resolved.append(is_found)
-    status = jnp.where(resolved[0] & resolved[1], Status.OK, Status.NOT_CONVERGED)
+    status = jnp.where(jnp.all(jnp.stack(resolved)), Status.OK, Status.NOT_CONVERGED)
     worst = jnp.maximum(jnp.max(charged.status), jnp.max(kept.status))
     status = jnp.where(worst == Status.OK, status, worst)
     result = Storage(
@@ -216,7 +246,7 @@ def _storage(model: StarBattery, question: _Question, hold: StarBattery | None) 
 
 
 def _half_life(
-    hold: StarBattery, rho: jax.Array, of: str, ts: jax.Array, values: jax.Array, whole: jax.Array
+    hold: StarBattery, rho: Start, of: str, ts: jax.Array, values: jax.Array, whole: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Return when half of the whole is left for the first time, and whether that is resolved."""
     fixed, state, samples = jax.lax.stop_gradient((hold, rho, (ts, values, whole)))
@@ -236,6 +266,12 @@ def _half_life(
         return low, high, jnp.where(inside, after, (low + high) / 2)
 
     time = jax.lax.fori_loop(0, _STEPS, step, (low, high, (low + high) / 2))[2]
+    # Where it is not reached nothing has a derivative.
+    hold, rho, whole = jax.tree.map(
+        lambda x, constant: jnp.where(reached, x, constant) if eqx.is_array(x) else x,
+        (hold, rho, whole),
+        (fixed, state, total),
+    )
     value, slope = moments(hold, time, of, rho)[:2]
     fall = jax.lax.stop_gradient(jnp.where(slope < 0, slope, -1.0))
     missed = value - whole / 2

@@ -59,13 +59,18 @@ class Chebyshev(ConstantInTime):
             part = jax.lax.stop_gradient(plan.times[-1] / end)
             return (progress, bar.step(carry[1], part)), saved
 
+        def block(
+            carry: tuple[PyTree, PyTree], groups: tuple[jax.Array, jax.Array]
+        ) -> tuple[PyTree, PyTree]:
+            plans = faber_series.plans(series, *groups, options.max_steps)
+            return jax.lax.scan(forward, carry, plans)
+
         first = faber_series.Progress(start, jnp.zeros_like(ts[-1]), jnp.zeros((), int))
-        plans = faber_series.plans(series, ts, options.max_steps)
         begin = first, None if bar is None else bar.init()
-        (last, meter_state), saved = jax.lax.scan(forward, begin, plans)
+        (last, meter_state), saved = jax.lax.scan(block, begin, faber_series.grouped(ts))
         if bar is not None:
             bar.close(meter_state)
-        saved = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[: len(ts)], saved)
+        saved = jax.tree.map(lambda x: x.reshape(-1, *x.shape[3:])[: len(ts)], saved)
         return saved, last.state, jnp.broadcast_to(last.error, ts.shape), (last.steps, jnp.array(0))
 
 

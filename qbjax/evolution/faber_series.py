@@ -41,7 +41,7 @@ _ORDERS = 256
 # L is not normal: the ellipse is a little wider than its eigenvalues need.
 _STRETCH = 1.02
 # Output times that one step serves at most, and groups of them that are planned at once.
-_TOGETHER, _PLANNED = 24, 128
+_TOGETHER, _PLANNED = 24, 16
 # Recomputing between 100 stored states repeats a run of 1e5 steps three times.
 CHECKPOINTS = 100
 
@@ -213,17 +213,25 @@ class Progress(eqx.Module):
     steps: jax.Array
 
 
-def plans(series: Series, ts: jax.Array, max_steps: int) -> Plan:
-    """Return the plans of ascending times after 0, in groups of few enough to be served together.
+def grouped(ts: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return ascending times in groups of few enough to be served together, and where these begin.
 
-    The groups have the first axis; the last time is repeated to fill the last one.
+    Groups that are planned at once stand together: shapes (blocks, groups, T) and (blocks, groups).
+    The last time is repeated to fill the last group; the first group begins at 0.
     """
     groups = -(-len(ts) // _TOGETHER)
-    width = -(-len(ts) // groups)
-    times = jnp.pad(ts, (0, groups * width - len(ts)), mode="edge").reshape(groups, width)
-    begins = jnp.pad(times[:-1, -1], (1, 0))
-    one = functools.partial(_plan, series, max_steps)
-    return jax.lax.map(lambda x: one(*x), (begins, times), batch_size=_PLANNED)
+    blocks = -(-groups // _PLANNED)
+    groups = -(-groups // blocks)
+    width = -(-len(ts) // (blocks * groups))
+    times = jnp.pad(ts, (0, blocks * groups * width - len(ts)), mode="edge")
+    times = times.reshape(blocks, groups, width)
+    begins = jnp.pad(times[..., -1].ravel()[:-1], (1, 0)).reshape(blocks, groups)
+    return times, begins
+
+
+def plans(series: Series, times: jax.Array, begins: jax.Array, max_steps: int) -> Plan:
+    """Return the plans of groups of times, (groups, T), from where they begin, (groups,)."""
+    return jax.vmap(functools.partial(_plan, series, max_steps))(begins, times)
 
 
 def _plan(series: Series, max_steps: int, begin: jax.Array, times: jax.Array) -> Plan:

@@ -37,13 +37,15 @@ def pieces(
     if not is_concrete(model, end):
         return traced
     needed = float(jnp.max(map_batch(needed_pieces, model, end, per_period, per_decay)))
+    if not np.isfinite(needed):
+        return fewest
     return int(np.clip(2 ** np.ceil(np.log2(max(needed, 1.0))), fewest, most))
 
 
 def needed_pieces(
     model: StarBattery, end: jax.Array, per_period: float, per_decay: float
 ) -> jax.Array:
-    """Return how many pieces of [0, end] resolve what one model may do."""
+    """Return how many pieces of [0, end] resolve what one model may do; NaN where it is NaN."""
 
     def fastest(t: jax.Array) -> jax.Array:
         decay, width = spectral_box(generator(model, t))

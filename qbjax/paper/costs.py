@@ -9,6 +9,7 @@ import numpy as np
 import qbjax as qb
 from qbjax import plotting
 from qbjax.charging.advantage import RESOURCES
+from qbjax.common.checks import SolveError, Status
 from qbjax.paper.grids import INTERMEDIATE, STRONG, WEAK, over_grid, select
 from qbjax.paper.store import Columns
 
@@ -36,7 +37,10 @@ def _power(resource: str) -> str:
 
 
 def _settled(model: qb.StarBattery) -> dict[str, jax.Array]:
-    """Return energies of the steady state; dephasing moves no excitation: all come by the drive."""
+    """Return energies of the steady state, and the work that `qbjax.energetics` finds for them.
+
+    Dephasing moves no excitation on resonance: all of them come by the drive.
+    """
     state = qb.steady_state(model)
     excited = jnp.einsum("...nn->...", state.rho[..., 1, :, 1, :]).real
     return {
@@ -63,6 +67,11 @@ def _powers(columns: Columns) -> Columns:
         N_max=int(N.max()),
     )
     best = qb.charging_time(model, "maximum", of="average_power", t_end=_UNTIL)
+    trusted = np.isin(best.status, (Status.OK, Status.AMBIGUOUS))
+    if not np.all(trusted) or np.any(best.evidence["at_end"]):
+        raise SolveError(
+            f"The average power has no maximum before {_UNTIL:g}/g that can be trusted."
+        )
     powers = np.asarray(best.value).reshape(len(RESOURCES), len(_DRIVES), -1)
     gains = (powers / powers[..., :1]).reshape(len(RESOURCES), -1) / N
     return {_power(resource): gain for resource, gain in zip(RESOURCES, gains, strict=True)}

@@ -52,7 +52,8 @@ def as_start(rho0: object, basis: Basis, N: ArrayLike, charger: Charger) -> Star
         A ket (d_c, L) or a density matrix (d_c, L, d_c, L) of charger (x) battery; a ket (L,) or a
         density matrix (L, L) of a battery beside a charger in its ground state; or a Qobj of
         these. Where the basis has several ladders, these are states of the ladder j = N/2, and
-        besides: a `LadderState` of the battery, or the blocks (K, d_c, L, d_c, L) of both.
+        besides: a `LadderState` of the battery, or the blocks (K, d_c, L, d_c, L) of both. A
+        `Start` has been judged already.
     basis
         The levels that states of the battery are written in.
     N
@@ -66,6 +67,8 @@ def as_start(rho0: object, basis: Basis, N: ArrayLike, charger: Charger) -> Star
         Where the shape is none of these, an array is valid in two of these forms, it is no state,
         or a level above N is occupied.
     """
+    if isinstance(rho0, Start):
+        return rho0
     if isinstance(rho0, LadderState) or getattr(rho0, "ndim", 0) == 5:
         return _start_of_blocks(rho0, basis, N, charger)
     levels = basis.levels

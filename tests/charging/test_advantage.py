@@ -58,10 +58,21 @@ def test_ergotropy_of_the_steady_state(F, four, sixteen):
     ) == pytest.approx(np.asarray(gain.value), rel=1e-10)
 
 
-def test_the_energy_of_the_steady_state_is_shared_evenly():
-    # Half of every battery is full, however it is charged.
-    gain = qb.advantage(qb.StarBattery(N=5, F=0.7), of="energy", resource="drive")
-    assert (gain.value, gain.collective) == (pytest.approx(1.0), pytest.approx(2.5))
+@pytest.mark.parametrize("resource", RESOURCES)
+def test_the_pair_has_its_share_of_the_resource(resource):
+    # With the ergotropy of one pair in closed form: of F/g alone.
+    gain = qb.advantage(qb.StarBattery(N=4, F=0.7), of="ergotropy", resource=resource)
+    F, g = 0.7 / (2.0 if "drive" in resource else 1.0), 0.5 if "bonds" in resource else 1.0
+    single = qb.steady_state(qb.StarBattery(N=1, F=F / g)).ergotropy
+    assert gain.parallel == pytest.approx(4 * float(single), rel=1e-12)
+    assert gain.value == pytest.approx(float(gain.collective) / (4 * float(single)), rel=1e-12)
+
+
+def test_nothing_is_no_measure():
+    still = qb.StarBattery(N=2, F=0.0, kappa=0.1)
+    gain = qb.advantage(still, of="power", resource="charger", t_end=2.0)
+    assert np.isnan(gain.value)
+    assert gain.status == qb.Status.UNDEFINED
 
 
 @pytest.mark.parametrize(

@@ -84,12 +84,41 @@ def test_a_batch_is_a_loop_and_has_derivatives():
         ({"hold": 3}, "`hold` must be a qbjax.StarBattery"),
         ({"hold": qb.StarBattery(N=3, F=0.0)}, "`hold` must be of the same N_max"),
         ({"hold": qb.StarBattery(N=2, F=np.zeros(2))}, "`hold` must be one model"),
+        ({"hold": qb.StarBattery(N=1, N_max=2, F=0.0)}, "`hold` must be of the same N"),
+        ({"hold": qb.StarBattery(N=2, F=0.0, omega_B=2.0)}, "`hold` must be of the same omega_B"),
+        ({"hold": qb.StarBattery(N=2, F=0.0, omega_d=2.0)}, "`hold` must be of the same omega_d"),
+        ({"hold": qb.StarBattery(N=2, F=0.0, frame="lab")}, "`hold` must be in the frame"),
     ],
 )
 def test_wrong_input_gets_one_line(arguments, words):
     model = qb.StarBattery(N=2, F=0.5)
     with pytest.raises(qb.ArgumentError, match=words):
         qb.storage(model, **{"t_charge": 1.0, "ts": [1.0]} | arguments)
+
+
+def test_pulses_of_rates_need_a_word_on_how_they_go_on():
+    noisy = qb.StarBattery(N=2, F=0.5, kappa=qb.PiecewiseConstant([1.0], [0.0, 0.1]))
+    with pytest.raises(qb.ArgumentError, match="`hold` must be given where more than F and g"):
+        qb.storage(noisy, 1.0, [1.0])
+
+
+def test_samples_that_are_too_few_are_flagged():
+    # With the coupling on the energy swings with a period of pi.
+    charge = qb.StarBattery(N=1, F=1.0, gamma_C=0.05)
+    hold = qb.StarBattery(N=1, F=0.0, gamma_C=0.05, kappa=0.01)
+    with pytest.warns(UserWarning, match="qbjax.storage"):
+        kept = qb.storage(charge, 1.5, [10.0, 20.0], hold=hold)
+    assert kept.status == qb.Status.NOT_CONVERGED
+    assert qb.storage(charge, 1.5, TS / 2, hold=hold).status == qb.Status.OK
+
+
+def test_a_pure_state_of_an_integrator_is_kept():
+    # It is positive to the tolerance of the integrator, and not to that of a user's start.
+    charge = qb.StarBattery(N=3, F=qb.Pulse(ramp), gamma_C=0.0)
+    hold = qb.StarBattery(N=3, F=0.0, g=0.0, gamma_C=0.0, Gamma_down=0.05)
+    kept = qb.storage(charge, 4.0, TS, hold=hold)
+    assert kept.status == qb.Status.OK
+    assert np.isfinite(kept.energy_half_life)
 
 
 def test_noise_on_single_qubits_does_not_end_with_charging():
