@@ -89,7 +89,7 @@ def evolutions(smoke: bool, rounds: int) -> Iterator[Row]:
                 f'qbjax "{method}", rtol {rtol:g}': functools.partial(curves, models, method, rtol)
                 for method in ("auto", "chebyshev", "propagator")
                 for rtol in (1e-6, 1e-8)
-                if method != "propagator" or N <= 16
+                if method != "propagator" or N <= 4
             }
             for method in ("adams", "tsit5", "vern9"):
                 contenders[f"QuTiP {method}, rtol 1e-07"] = functools.partial(
@@ -108,7 +108,7 @@ def evolutions(smoke: bool, rounds: int) -> Iterator[Row]:
 
 def rows(smoke: bool) -> Iterator[Row]:
     """Return the rows of this case."""
-    rounds = 1 if smoke else 15
+    rounds = 1 if smoke else 9
     yield from steady_states(smoke, rounds)
     yield from evolutions(smoke, rounds)
 
