@@ -82,7 +82,8 @@ def evolutions(smoke: bool, rounds: int) -> Iterator[Row]:
     for count in (2,) if smoke else (1, 32):
         rates = np.geomspace(0.05, 5.0, count) if count > 1 else np.array([1.0])
         contest = Contest(rounds)
-        for N in (2,) if smoke else (1, 2, 4, 8, 16, 32, 64, 128):
+        sizes = (1, 2, 4, 8, 16) if count > 1 else (1, 2, 4, 8, 16, 32, 64)
+        for N in (2,) if smoke else sizes:
             charging = Charging(N, F, 1.0, KAPPA, DOWN)
             models = qb.StarBattery(N=N, F=F, gamma_C=rates, kappa=KAPPA, Gamma_down=DOWN)
             contenders = {
