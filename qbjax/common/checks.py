@@ -214,6 +214,15 @@ def as_array(values: PyTree, name: str) -> Array:
     return array
 
 
+def as_argument(value: PyTree) -> jax.Array:
+    """Return a checked value as what is an array in a program that it is given to.
+
+    It stays on the host where it is known: there each of JAX's operations is a program of its own.
+    """
+    argument: jax.Array = array_module(value).asarray(value)
+    return argument
+
+
 def as_real(values: PyTree, name: str) -> Array:
     """Return an array of real numbers in the precision that is worked in, or refuse it."""
     array = as_array(values, name)

@@ -15,6 +15,7 @@ from jaxtyping import PyTree
 from qbjax.common.checks import (
     Status,
     array_module,
+    as_argument,
     as_array,
     as_count,
     as_number,
@@ -159,11 +160,11 @@ def evolve(
         refused |= refusal(longest > 0, "max_step", "a positive number", max_step)
     start, stray = chosen.start(model, rho0)
     options = Options(
-        jnp.asarray(relative),
-        jnp.asarray(absolute),
-        jnp.asarray(allowed),
-        None if longest is None else jnp.asarray(longest),
-        jnp.asarray(refused | stray),
+        as_argument(relative),
+        as_argument(absolute),
+        as_argument(allowed),
+        None if longest is None else as_argument(longest),
+        as_argument(refused | stray),
         Observe(tuple(save), functions),
         method=chosen,
         why=why,
@@ -249,4 +250,4 @@ def checked_times(ts: ArrayLike) -> tuple[jax.Array, PyTree]:
     module = array_module(times)
     ordered = module.all(module.diff(times) > 0) & (times[0] >= 0) & module.isfinite(times[-1])
     refused = refusal(ordered, "ts", "finite, increasing and >= 0", ts)
-    return jnp.asarray(times, float), refused
+    return as_argument(times.astype(jnp.result_type(float))), refused

@@ -10,7 +10,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import PyTree
 
-from qbjax.common.checks import array_module, is_concrete
+from qbjax.common.checks import array_module, as_argument, is_concrete
 from qbjax.common.types import Array
 from qbjax.generator.lindblad import Generator, structure
 from qbjax.model.star_battery import StarBattery
@@ -43,7 +43,7 @@ def _empty(generator: Generator, N: jax.Array, parts: int) -> jax.Array:
     stored = np.zeros(shape(generator, parts))
     stored[0, 0, 0, 0, 0] = 1.0
     if is_concrete(N):
-        return jnp.asarray(stored, float)
+        return as_argument(stored.astype(jnp.result_type(float)))
     # Not a constant of the program: XLA would spend long on folding what follows from it.
     return jnp.where(jnp.all(N > 0), jnp.asarray(stored, float), 0.0)
 
