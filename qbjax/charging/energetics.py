@@ -119,7 +119,7 @@ class Energetics(Printed):
     >>> import qbjax as qb
     >>> spent = qb.energetics(qb.StarBattery(N=2, F=0.5, gamma_C=0.1), [5.0, 20.0])
     >>> print(spent.drive_work.round(4), spent.efficiency.round(4))
-    [0.9905 2.0767] [0.4191 0.5986]
+    [1.0638 2.0767] [0.3903 0.5986]
     """
 
     ts: jax.Array
