@@ -266,7 +266,7 @@ def _half_life(
         above = value > total / 2
         low, high = jnp.where(above, t, low), jnp.where(above, high, t)
         after = t - (value - total / 2) / jnp.where(slope < 0, slope, -jnp.inf)
-        inside = (after > low) & (after < high) & (slope < 0)
+        inside = (after >= low) & (after <= high) & (slope < 0)
         return low, high, jnp.where(inside, after, (low + high) / 2)
 
     time = jax.lax.fori_loop(0, _STEPS, step, (low, high, (low + high) / 2))[2]
