@@ -374,8 +374,7 @@ def _show_table(solution: Printed) -> None:
     """Print the curves of a trajectory, or the populations of a state, below each other."""
     heats = {f"heat {name}": heat for name, heat in getattr(solution, "heat", {}).items()}
     values = {name: getattr(solution, name, 0.0) for name in _COLUMNS} | heats
-    arrays = {name: np.asarray(value) for name, value in values.items()}
-    columns = {name: value for name, value in arrays.items() if value.ndim == 1}
+    columns = {name: np.asarray(x) for name, x in values.items() if np.ndim(x) == 1}
     if not columns:
         return
     print("\n" + "  ".join(f"{name:>14}" for name in columns))
