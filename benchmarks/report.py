@@ -164,6 +164,7 @@ def crossovers(cpu: dict[str, Found], gpu: dict[str, Found]) -> str:
 TASKS = (
     ("steady_paper", "paper's steady state, F/g = {F}, N = {N}", 1e-6),
     ("steady_unique", "unique steady state, N = {N}", 1e-8),
+    ("warm_small", "{task}, N = {N}", 1e-6),
     ("local_noise", "noise on single qubits, {task}, N = {N}", 1e-6),
     ("evolution", "charging curves, N = {N}, dephasing rates: {rates}", 1e-6),
     ("optimum", "best dephasing rate, N = {N}", 1e-4),
