@@ -22,12 +22,12 @@ def main() -> None:
     figure.savefig(Path(__file__).with_name("energetics.png"), dpi=150)
 
 
-def draw_account(ax, spent) -> None:
+def draw_account(ax, costs) -> None:
     """Draw work, heat and energy against time."""
-    ax.plot(spent.ts, spent.drive_work, "k", label="work of the drive")
-    ax.plot(spent.ts, spent.battery_energy, "C0", label="energy of the battery")
-    ax.plot(spent.ts, spent.ergotropy, "C1", label="ergotropy")
-    ax.plot(spent.ts, spent.charger_energy, "C2", label="energy of the charger")
+    ax.plot(costs.ts, costs.drive_work, "k", label="work of the drive")
+    ax.plot(costs.ts, costs.battery_energy, "C0", label="energy of the battery")
+    ax.plot(costs.ts, costs.ergotropy, "C1", label="ergotropy")
+    ax.plot(costs.ts, costs.charger_energy, "C2", label="energy of the charger")
     for i, (name, label) in enumerate(
         {
             "gamma_C": r"dephasing",
@@ -35,7 +35,7 @@ def draw_account(ax, spent) -> None:
             "Gamma_down": r"$\Gamma_\downarrow$",
         }.items()
     ):
-        ax.plot(spent.ts, spent.heat[name], f"C{i + 3}--", lw=1, label=f"heat, {label}")
+        ax.plot(costs.ts, costs.heat[name], f"C{i + 3}--", lw=1, label=f"heat, {label}")
     ax.set(
         xlabel=r"time $t$ ($1/g$)", ylabel=r"energy ($\omega_B$)", xlim=(0, 60), ylim=(-2.0, 1.9)
     )
@@ -46,8 +46,8 @@ def draw_account(ax, spent) -> None:
 def draw_efficiency(ax, ts) -> None:
     """Draw the efficiency against time for some dephasing rates."""
     for gamma_C, color in {0.03: "C2", 0.1: "C4", 1.0: "C3"}.items():
-        spent = qb.energetics(qb.StarBattery(N=N, F=F, gamma_C=gamma_C), ts[1:])
-        ax.plot(spent.ts, spent.efficiency, color, label=rf"$\gamma_C = {gamma_C:g}\,g$")
+        costs = qb.energetics(qb.StarBattery(N=N, F=F, gamma_C=gamma_C), ts[1:])
+        ax.plot(costs.ts, costs.efficiency, color, label=rf"$\gamma_C = {gamma_C:g}\,g$")
     settled = qb.steady_state(qb.StarBattery(N=N, F=F))
     share = settled.ratio * N / (N + 1)
     ax.axhline(share, color="0.4", ls=":", lw=1, label=r"$t \to \infty$")

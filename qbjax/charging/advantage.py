@@ -27,7 +27,9 @@ from qbjax.model.star_battery import StarBattery, require_model
 from qbjax.steady.steady_state import steady_state
 
 FIGURES = ("energy", "ergotropy", "average_power", "power")
-RESOURCES = ("charger", "drive", "bonds", "drive and bonds")
+# The parameters that a pair has divided by sqrt(N), by what both sides have the same of.
+DIVIDED = {"charger": (), "drive": ("F",), "bonds": ("g",), "drive and bonds": ("F", "g")}
+RESOURCES = tuple(DIVIDED)
 _STEADY = ("energy", "ergotropy")
 # Of a full battery, or of a full one in a unit of time.
 _NOTHING = 1e-12
@@ -86,7 +88,8 @@ def advantage(
     Parameters
     ----------
     model
-        The battery of N qubits, or a batch; F and g constant in time.
+        The battery of N qubits, or a batch; F and g constant in time where the resource divides
+        them among the pairs.
     of
         "energy" or "ergotropy" of the steady state, or the largest "average_power", E_B(t) / t, or
         "power" up to t_end.
@@ -132,31 +135,29 @@ def advantage(
     parallel = model.N * single
     status = jnp.maximum(first, second)
     # What rounding leaves of nothing is nothing.
-    charged = parallel > _NOTHING * model.N * model.omega_B
-    value = number_where(charged, collective / jnp.where(charged, parallel, 1.0))
-    status = jnp.where((status == Status.OK) & ~charged, Status.UNDEFINED, status)
+    is_measure = parallel > _NOTHING * model.N * model.omega_B
+    value = number_where(is_measure, collective / jnp.where(is_measure, parallel, 1.0))
+    status = jnp.where((status == Status.OK) & ~is_measure, Status.UNDEFINED, status)
     return Advantage(value, collective, parallel, status, of, resource, model, pair)
 
 
 def _pair(model: StarBattery, resource: str) -> StarBattery:
     """Return the charger with one qubit that has its share of the resource."""
-    shared = [
-        name for name, of in (("F", "drive"), ("g", "bonds")) if of in resource.split(" and ")
-    ]
-    for name in shared:
+    names = DIVIDED[resource]
+    for name in names:
         constant = not is_pulse(getattr(model, name))
         require(constant, name, f'constant in time for the resource "{resource}"', "a pulse")
     root = jnp.sqrt(model.N)
-    numbers = [getattr(model, name) / root for name in shared]
-    pair = eqx.tree_at(lambda m: [getattr(m, name) for name in shared], model, numbers)
+    numbers = [getattr(model, name) / root for name in names]
+    pair = eqx.tree_at(lambda m: [getattr(m, name) for name in names], model, numbers)
     return eqx.tree_at(lambda m: m.N, pair, jnp.ones_like(model.N))
 
 
 def _figure(model: StarBattery, of: str, t_end: ArrayLike | None) -> tuple[jax.Array, jax.Array]:
     """Return a figure of merit and its status."""
     if of in _STEADY:
-        settled = steady_state(model, state=False)
-        return getattr(settled, of), settled.status
+        state = steady_state(model, state=False)
+        return getattr(state, of), state.status
     best = charging_time(model, "maximum", of=of, t_end=t_end)
     # Which of two equal maxima comes first changes the time, and not the value.
     status = jnp.where(best.status == Status.AMBIGUOUS, Status.OK, best.status)

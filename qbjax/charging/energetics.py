@@ -22,7 +22,6 @@ lifetimes of the fastest decay, which end where pulses stop. They are tested by 
 many points, and by the first law: change of energy = work + heat.
 """
 
-import warnings
 from typing import NamedTuple
 
 import equinox as eqx
@@ -36,22 +35,22 @@ from qbjax.charging.flows import account
 from qbjax.common.checks import (
     Status,
     as_number,
-    is_concrete,
     number_where,
     refusal,
     refuse,
     require,
+    warn_unless_ok,
 )
 from qbjax.common.memory import memory
 from qbjax.common.printing import Line, Printed, status_text
-from qbjax.evolution.evolve import checked_times, evolve
+from qbjax.evolution.evolve import checked_start, checked_times, evolve
 from qbjax.evolution.observe import Observe, Problem
 from qbjax.evolution.resolution import needed_pieces, pieces
 from qbjax.generator import stored_states
-from qbjax.model.batching import map_batch
+from qbjax.model.batching import map_batch, state_size
 from qbjax.model.pulses import is_pulse, pulses_of
 from qbjax.model.star_battery import StarBattery, require_model
-from qbjax.states.density_matrix import Start, as_start
+from qbjax.states.density_matrix import Start
 
 # The points of Gauss and Kronrod that are not negative, their weights, and Gauss's of every second.
 _POSITIVE = (
@@ -115,8 +114,8 @@ class Energetics(Printed):
     Examples
     --------
     >>> import qbjax as qb
-    >>> spent = qb.energetics(qb.StarBattery(N=2, F=0.5, gamma_C=0.1), [5.0, 20.0])
-    >>> print(spent.drive_work.round(4), spent.efficiency.round(4))
+    >>> costs = qb.energetics(qb.StarBattery(N=2, F=0.5, gamma_C=0.1), [5.0, 20.0])
+    >>> print(costs.drive_work.round(4), costs.efficiency.round(4))
     [1.0638 2.0767] [0.3903 0.5986]
     """
 
@@ -195,9 +194,9 @@ def energetics(
     charger, in the steady state N parts of N + 1 of it in the battery.
 
     >>> import qbjax as qb
-    >>> spent = qb.energetics(qb.StarBattery(N=3, F=2.0), [1000.0])
-    >>> share = spent.battery_energy / spent.drive_work
-    >>> print(share.round(4), abs(spent.heat["gamma_C"][0]) < 1e-9)
+    >>> costs = qb.energetics(qb.StarBattery(N=3, F=2.0), [1000.0])
+    >>> share = costs.battery_energy / costs.drive_work
+    >>> print(share.round(4), abs(costs.heat["gamma_C"][0]) < 1e-9)
     [0.75] True
     """
     require_model(model)
@@ -209,18 +208,14 @@ def energetics(
     times, refused = checked_times(ts)
     allowed = as_number(tolerance, "tolerance")
     refused |= refusal(allowed > 0, "tolerance", "one positive number", tolerance)
-    start = None
-    if rho0 is not None:
-        start = as_start(rho0, model.basis, model.N, model.charger)
-        refused |= start.refused
+    start, stray = checked_start(model, rho0)
+    refused |= stray
     fewest = _WITH_PULSES if model.depends_on_time else _FEWEST
     number = pieces(model, times[-1], _PER_PERIOD, _PER_DECAY, fewest, _MOST, _TRACED)
     _require_room(model, _EACH * (number + times.size))
     question = _Question(times, start, jnp.asarray(allowed), jnp.asarray(refused))
     result = map_batch(_energetics, model, question, method, number)
-    if is_concrete(result.status) and jnp.any(result.status != Status.OK):
-        worst = Status(int(jnp.max(result.status)))
-        warnings.warn(f"qbjax.energetics: {worst.explained(_ADVICE)}", stacklevel=2)
+    warn_unless_ok(result.status, "energetics", _ADVICE)
     return result
 
 
@@ -261,15 +256,15 @@ def _energetics(model: StarBattery, question: _Question, method: str, number: in
         for name in ("battery", "charger", "coupling", "drive")
     }
     gained = {name: (values - values[0])[at] for name, values in energies.items()}
-    drive_flow, *off = since_start(accounts.drive_flow)
-    coupling_flow, off_coupling = since_start(accounts.coupling_flow)
-    both = {name: since_start(flow) for name, flow in accounts.heat.items()}
-    heat = {name: flow for name, (flow, _) in both.items()}
-    drive_work, switching_work = gained["drive"] - drive_flow, gained["coupling"] - coupling_flow
-    off = [*off, off_coupling, *(error for _, error in both.values())]
+    flows = {"drive": accounts.drive_flow, "coupling": accounts.coupling_flow, **accounts.heat}
+    integrals = {name: since_start(flow) for name, flow in flows.items()}
+    heat = {name: integrals[name][0] for name in accounts.heat}
+    drive_work = gained["drive"] - integrals["drive"][0]
+    switching_work = gained["coupling"] - integrals["coupling"][0]
     missed = sum(gained.values()) - drive_work - switching_work - sum(heat.values())
     full = model.N * model.omega_B
-    residual, error = jnp.max(jnp.abs(missed)) / full, jnp.max(jnp.stack(off)) / full
+    residual = jnp.max(jnp.abs(missed)) / full
+    error = jnp.max(jnp.stack([error for _, error in integrals.values()])) / full
     problem = Problem(model)
     at_ts = jax.tree.map(lambda x: states(x)[at], (times, curve.rho))
     extractable = jax.lax.map(lambda x: _ergotropy(problem, *x), at_ts)
@@ -325,7 +320,7 @@ def _share(part: jax.Array, whole: jax.Array) -> jax.Array:
 def _require_room(model: StarBattery, times: int) -> None:
     """Refuse, before they are allocated, states at all times that no memory holds."""
     # The stored parts, and the matrices made of them.
-    size = 2 * 16 * times * model.basis.blocks * (model.charger.levels * model.levels) ** 2
+    size = 2 * times * state_size(model)
     needed, there = (f"{amount / 1e9:,.1f} GB" for amount in (size, memory()))
     words = f"early enough for states at {times} times to fit into {there}"
     require(size < memory(), "ts", words, f"times that take {needed}")

@@ -6,7 +6,6 @@ first ends. The half-life of a figure of merit is the first time at which half o
 between the two samples around it Newton's method takes its exact derivative along the flow.
 """
 
-import warnings
 from typing import NamedTuple
 
 import equinox as eqx
@@ -20,25 +19,25 @@ from qbjax.charging.maximum import moments
 from qbjax.common.checks import (
     Status,
     as_number,
-    is_concrete,
     number_where,
     refusal,
     refuse,
     require,
+    warn_unless_ok,
 )
 from qbjax.common.first_order import first_order
 from qbjax.common.printing import Line, Printed, status_text
 from qbjax.common.types import Condition
-from qbjax.evolution.evolve import checked_times, evolve
+from qbjax.evolution.evolve import checked_start, checked_times, evolve
 from qbjax.evolution.resolution import needed_pieces
-from qbjax.evolution.result import ADVICE
 from qbjax.model.batching import map_batch
 from qbjax.model.pulses import is_pulse
 from qbjax.model.star_battery import StarBattery, require_model
-from qbjax.states.density_matrix import Start, as_start
+from qbjax.states.density_matrix import Start
 
 # Steps of Newton's method to a half-life, and samples of a period that tell where it is.
 _STEPS, _PER_PERIOD = 12, 4.0
+_ADVICE = "ask for times closer together, or see what qbjax.evolve says of both models"
 
 
 class Storage(Printed):
@@ -69,8 +68,8 @@ class Storage(Printed):
     >>> import jax.numpy as jnp
     >>> import qbjax as qb
     >>> charge = qb.StarBattery(N=4, F=2.0, gamma_C=0.1, Gamma_down=0.05)
-    >>> kept = qb.storage(charge, 6.0, jnp.linspace(0.0, 40.0, 81))
-    >>> print(f"{kept.charged_ergotropy:.3f} {kept.ergotropy_half_life:.3f}")
+    >>> battery = qb.storage(charge, 6.0, jnp.linspace(0.0, 40.0, 81))
+    >>> print(f"{battery.charged_ergotropy:.3f} {battery.ergotropy_half_life:.3f}")
     2.438 4.553
     """
 
@@ -97,7 +96,7 @@ class Storage(Printed):
             ("ergotropy", self.ergotropy, energy),
             ("energy_half_life", self.energy_half_life, time),
             ("ergotropy_half_life", self.ergotropy_half_life, time),
-            ("status", status_text(self.status, ADVICE), ""),
+            ("status", status_text(self.status, _ADVICE), ""),
         ]
 
 
@@ -121,9 +120,9 @@ def storage(
         Times since then, increasing and not negative, shape (T,), close enough to tell the
         half-life.
     hold
-        What keeps, one model of the same N, omega_B, charger and frame, common to a batch. Its
-        pulses count their time from the end of charging. None: the first model with F = 0 and
-        g = 0, switched off at once; it must have no other pulse.
+        What keeps, one model of the same N, omega_B, omega_d and charger, common to a batch; both
+        in the rotating frame. Its pulses count their time from the end of charging. None: the first
+        model with F = 0 and g = 0, switched off at once; it must have no other pulse.
     rho0
         The start, as for `qbjax.evolve`.
 
@@ -146,8 +145,8 @@ def storage(
     >>> import qbjax as qb
     >>> charge = qb.StarBattery(N=2, F=1.0, gamma_C=0.1, kappa=0.1)
     >>> hold = qb.StarBattery(N=2, F=0.0, gamma_C=0.1, kappa=0.1)
-    >>> kept = qb.storage(charge, 3.0, jnp.linspace(0.0, 30.0, 61), hold=hold)
-    >>> print(f"{kept.charged_energy:.3f} {kept.energy_half_life:.3f}")
+    >>> battery = qb.storage(charge, 3.0, jnp.linspace(0.0, 30.0, 61), hold=hold)
+    >>> print(f"{battery.charged_energy:.3f} {battery.energy_half_life:.3f}")
     1.531 20.380
     """
     require_model(model)
@@ -162,15 +161,11 @@ def storage(
     refused |= refusal(
         (end >= 0) & (end < jnp.inf), "t_charge", "finite and not negative", t_charge
     )
-    start = None
-    if rho0 is not None:
-        start = as_start(rho0, model.basis, model.N, model.charger)
-        refused |= start.refused
+    start, stray = checked_start(model, rho0)
+    refused |= stray
     question = _Question(times, jnp.asarray(end), start, jnp.asarray(refused))
     result = map_batch(_storage, model, question, hold)
-    if is_concrete(result.status) and jnp.any(result.status != Status.OK):
-        worst = Status(int(jnp.max(result.status)))
-        warnings.warn(f"qbjax.storage: {worst.explained(ADVICE)}", stacklevel=2)
+    warn_unless_ok(result.status, "storage", _ADVICE)
     return result
 
 
@@ -199,14 +194,16 @@ def _refused_pair(model: StarBattery, hold: StarBattery) -> Condition:
     ladders = isinstance(hold.basis, Ladders) or not isinstance(model.basis, Ladders)
     words = "with noise on single qubits, too, which leads to ladders of smaller spin"
     require(ladders, "hold", words, "without")
-    same = hold.frame == model.frame
-    require(same, "hold", f'in the frame "{model.frame}"', f'in the frame "{hold.frame}"')
+    # In the lab frame the drive of the second would start anew, out of phase.
+    turning = hold.frame == model.frame == "rotating"
+    frames = f'of frames "{model.frame}" and "{hold.frame}"'
+    require(turning, "hold", 'in the frame "rotating" with `model`', frames)
     refused: Condition = False
     drives = [m.omega_B if m.omega_d is None else m.omega_d for m in (model, hold)]
     pairs = {"N": (model.N, hold.N), "omega_B": (model.omega_B, hold.omega_B), "omega_d": drives}
     for name, (first, second) in pairs.items():
         known = not is_pulse(first) and not is_pulse(second)
-        require(known, "hold", "given for an omega_d that is constant in time", "of a pulse")
+        require(known, "hold", "of an omega_d that is constant in time", "of a pulse")
         refused |= refusal(jnp.all(first == second), "hold", f"of the same {name}", second)
     return refused
 
@@ -215,27 +212,27 @@ def _storage(model: StarBattery, question: _Question, hold: StarBattery | None) 
     """Return the storage of one model."""
     hold = _off(model) if hold is None else hold
     ts, saved = question.ts, ("energy", "ergotropy", "rho")
-    charged = evolve(model, question.end[None], rho0=question.start, save=saved)
-    rho = charged.rho[0]
-    lives = {}
-    kept = evolve(hold, ts, rho0=_judged(rho), save=saved[:2])
+    charge = evolve(model, question.end[None], rho0=question.start, save=saved)
+    rho = charge.rho[0]
+    decay = evolve(hold, ts, rho0=_start_of(rho), save=saved[:2])
     # Half of it may be left for the first time between two samples, where they are too few.
     gap = jnp.max(jnp.diff(ts, prepend=0.0))
-    resolved = [needed_pieces(jax.lax.stop_gradient(hold), gap, _PER_PERIOD, 0.0) <= 1]
+    needed = needed_pieces(jax.lax.stop_gradient(hold), ts[-1], _PER_PERIOD, 0.0)
+    lives, resolved = {}, [needed * gap <= ts[-1]]
     for of in ("energy", "ergotropy"):
-        whole = getattr(charged, of)[0]
-        time, is_found = _half_life(hold, rho, of, ts, getattr(kept, of), whole)
-        lives[f"{of}_half_life"] = number_where(jnp.isfinite(kept.energy[-1]), time)
-        resolved.append(is_found)
+        whole = getattr(charge, of)[0]
+        time, is_resolved = _half_life(hold, rho, of, ts, getattr(decay, of), whole)
+        lives[f"{of}_half_life"] = number_where(jnp.isfinite(decay.energy[-1]), time)
+        resolved.append(is_resolved)
     status = jnp.where(jnp.all(jnp.stack(resolved)), Status.OK, Status.NOT_CONVERGED)
-    worst = jnp.maximum(jnp.max(charged.status), jnp.max(kept.status))
+    worst = jnp.maximum(jnp.max(charge.status), jnp.max(decay.status))
     status = jnp.where(worst == Status.OK, status, worst)
     result = Storage(
-        charged_energy=charged.energy[0],
-        charged_ergotropy=charged.ergotropy[0],
+        charged_energy=charge.energy[0],
+        charged_ergotropy=charge.ergotropy[0],
         ts=ts,
-        energy=kept.energy,
-        ergotropy=kept.ergotropy,
+        energy=decay.energy,
+        ergotropy=decay.ergotropy,
         **lives,
         status=status,
         model=model,
@@ -244,7 +241,7 @@ def _storage(model: StarBattery, question: _Question, hold: StarBattery | None) 
     return refuse(question.refused, result)
 
 
-def _judged(rho: jax.Array) -> Start:
+def _start_of(rho: jax.Array) -> Start:
     """Return a state as a start, which is not refused for an integrator's error."""
     return Start(rho, False, False)
 
@@ -262,7 +259,7 @@ def _half_life(
 
     def step(_: int, bracket: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         low, high, t = bracket
-        value, slope = moments(fixed, t, of, _judged(state))[:2]
+        value, slope = moments(fixed, t, of, _start_of(state))[:2]
         above = value > total / 2
         low, high = jnp.where(above, t, low), jnp.where(above, high, t)
         after = t - (value - total / 2) / jnp.where(slope < 0, slope, -jnp.inf)
@@ -276,7 +273,7 @@ def _half_life(
         (hold, rho, whole),
         (fixed, state, total),
     )
-    value, slope = moments(hold, time, of, _judged(rho))[:2]
+    value, slope = moments(hold, time, of, _start_of(rho))[:2]
     fall = jax.lax.stop_gradient(jnp.where(slope < 0, slope, -1.0))
     missed = value - whole / 2
     # The derivative of the time is that of the condition.

@@ -6,6 +6,7 @@ reports a `Status` instead of raising, with NaN in place of numbers.
 
 import contextlib
 import enum
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar
 
@@ -285,6 +286,15 @@ def refuse(refused: Condition, result: Result) -> Result:
     # The model stays as it was asked for.
     stays = status, result.model
     return eqx.tree_at(lambda x: (x.status, x.model), blank(refused, result), stays)
+
+
+def warn_unless_ok(status: jax.Array, verb: str, advice: str) -> None:
+    """Warn on the host, where the verb was called, of each status of its result but `OK`."""
+    if is_concrete(status):
+        for each in np.unique(np.asarray(status)):
+            if each != Status.OK:
+                text = f"qbjax.{verb}: {Status(each).explained(advice)}"
+                warnings.warn(text, stacklevel=3)
 
 
 def goes_with(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:

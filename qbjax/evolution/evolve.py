@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import PyTree
 
 from qbjax.common.checks import (
-    Status,
     array_module,
     as_argument,
     as_array,
     as_count,
     as_number,
-    is_concrete,
     refusal,
     refuse,
     require,
     require_choice,
     users_function,
+    warn_unless_ok,
 )
-from qbjax.common.types import ArrayLike
+from qbjax.common.types import ArrayLike, Condition
 from qbjax.evolution import runge_kutta
 from qbjax.evolution.chebyshev import Chebyshev
 from qbjax.evolution.exact import Exact
@@ -38,6 +35,7 @@ from qbjax.exact.applies import without_idle_drive
 from qbjax.model.batching import map_batch, require_room
 from qbjax.model.method import choose as choose_from
 from qbjax.model.star_battery import StarBattery, out_of_range, over_batch, require_model
+from qbjax.states.density_matrix import Start, as_start
 
 # In the order in which "auto" asks them.
 _METHODS: dict[str, Method] = {
@@ -173,7 +171,7 @@ def evolve(
         max_steps=max_steps,
     )
     result = _trajectory(model, times, start, options)
-    _warn(result)
+    warn_unless_ok(result.status, "evolve", ADVICE)
     return result
 
 
@@ -232,15 +230,6 @@ def _check_choices(method: str, save: Sequence[str], gradient: str) -> None:
     require_choice(gradient, "gradient", ("reverse", "forward"))
 
 
-def _warn(result: Trajectory) -> None:
-    """Warn on the host of what the statuses say."""
-    if not is_concrete(result.status):
-        return
-    for status in np.unique(np.asarray(result.status)):
-        if status != Status.OK:
-            warnings.warn(f"qbjax.evolve: {Status(status).explained(ADVICE)}", stacklevel=3)
-
-
 def checked_times(ts: ArrayLike) -> tuple[jax.Array, PyTree]:
     """Return the times, and whether they were refused where JAX is tracing them."""
     times = as_array(ts, "ts")
@@ -251,3 +240,11 @@ def checked_times(ts: ArrayLike) -> tuple[jax.Array, PyTree]:
     ordered = module.all(module.diff(times) > 0) & (times[0] >= 0) & module.isfinite(times[-1])
     refused = refusal(ordered, "ts", "finite, increasing and >= 0", ts)
     return as_argument(times.astype(jnp.result_type(float))), refused
+
+
+def checked_start(model: StarBattery, rho0: object) -> tuple[Start | None, Condition]:
+    """Return a start, None for the empty battery, and whether it was refused under tracing."""
+    if rho0 is None:
+        return None, False
+    start = as_start(rho0, model.basis, model.N, model.charger)
+    return start, start.refused

@@ -3,22 +3,22 @@
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import experimental
 from jaxtyping import PyTree
 
 from qbjax.common.checks import ArgumentError, is_concrete, require
 from qbjax.common.memory import memory
 from qbjax.model.star_battery import StarBattery
 
-try:
-    from jax import enable_x64
-except ImportError:  # JAX before 0.8
-    # Types are checked with a newer JAX, which does not have it here.
-    from jax.experimental import enable_x64  # type: ignore[attr-defined, no-redef]
+# JAX before 0.8 has it in jax.experimental alone.
+_home: Any = jax if hasattr(jax, "enable_x64") else experimental
+enable_x64 = _home.enable_x64
 
 
 def map_batch(
@@ -76,9 +76,14 @@ _FORWARD = (
 )
 
 
+def state_size(model: StarBattery) -> int:
+    """Return the bytes of a state of charger and battery."""
+    return 16 * model.basis.blocks * (model.charger.levels * model.levels) ** 2
+
+
 def require_room(model: StarBattery) -> None:
     """Refuse, before it is allocated, a state of charger and battery that no memory holds."""
-    size = 16 * model.basis.blocks * (model.charger.levels * model.levels) ** 2
+    size = state_size(model)
     needed, there = (f"{amount / 1e9:,.1f} GB" for amount in (size, memory()))
     words = f"small enough for a state of charger and battery to fit into {there}"
     require(size < memory(), "N", words, f"{model.N_max}, which takes {needed}")

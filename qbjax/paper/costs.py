@@ -8,7 +8,7 @@ import numpy as np
 
 import qbjax as qb
 from qbjax import plotting
-from qbjax.charging.advantage import RESOURCES
+from qbjax.charging.advantage import DIVIDED, RESOURCES
 from qbjax.common.checks import SolveError, Status
 from qbjax.paper.grids import INTERMEDIATE, STRONG, WEAK, over_grid, select
 from qbjax.paper.store import Columns
@@ -57,12 +57,11 @@ def _powers(columns: Columns) -> Columns:
     `qbjax.advantage`.
     """
     F, N = columns["F_over_g"], columns["N"].astype(int)
-    stronger = np.array([["drive" in resource] for resource in RESOURCES])
-    closer = np.array([["bonds" in resource] for resource in RESOURCES])
+    root, one = np.sqrt(N), np.ones(N.size)
     model = qb.StarBattery(
         N=N,
-        F=F * np.where(stronger, np.sqrt(N), 1.0),
-        g=np.where(closer, np.sqrt(N), 1.0),
+        F=F * np.array([root if "F" in divided else one for divided in DIVIDED.values()]),
+        g=np.array([root if "g" in divided else one for divided in DIVIDED.values()]),
         gamma_C=_GAMMA_C,
         N_max=int(N.max()),
     )

@@ -84,7 +84,7 @@ class Laboratory:
         )
         return np.concatenate([flow.ravel(), works, heats])
 
-    def spent(self, ts, rho0=None):
+    def account(self, ts, rho0=None):
         d = len(self.V)
         y = np.zeros(d * d + 2 + len(self.baths), complex)
         y[0] = 1.0
@@ -114,15 +114,15 @@ def test_everything_at_once_against_the_laboratory(N):
     model = qb.StarBattery(
         N=N, N_max=3, F=qb.Pulse(drive), g=qb.Pulse(coupling), **frequencies, **LOSSES
     )
-    spent = qb.energetics(model, ts)
-    expected, heat = Laboratory(N, **frequencies, rates=LOSSES, **PULSES).spent(ts)
+    costs = qb.energetics(model, ts)
+    expected, heat = Laboratory(N, **frequencies, rates=LOSSES, **PULSES).account(ts)
     for name, values in expected.items():
-        np.testing.assert_allclose(getattr(spent, name), values, atol=2e-7, err_msg=name)
-    assert set(spent.heat) == set(heat)
+        np.testing.assert_allclose(getattr(costs, name), values, atol=2e-7, err_msg=name)
+    assert set(costs.heat) == set(heat)
     for name, values in heat.items():
-        np.testing.assert_allclose(spent.heat[name], values, atol=2e-7, err_msg=name)
-    assert spent.status == qb.Status.OK
-    assert spent.residual < 1e-7
+        np.testing.assert_allclose(costs.heat[name], values, atol=2e-7, err_msg=name)
+    assert costs.status == qb.Status.OK
+    assert costs.residual < 1e-7
 
 
 # By a program of their own: W, E_B and ergotropy at t = 20.
@@ -141,12 +141,12 @@ WORKED_OUT = [
 
 @pytest.mark.parametrize(("parameters", "numbers"), WORKED_OUT)
 def test_numbers_worked_out_apart(parameters, numbers):
-    spent = qb.energetics(qb.StarBattery(N=2, F=0.5, **parameters), [20.0])
-    found = spent.drive_work, spent.battery_energy, spent.ergotropy
+    costs = qb.energetics(qb.StarBattery(N=2, F=0.5, **parameters), [20.0])
+    found = costs.drive_work, costs.battery_energy, costs.ergotropy
     for value, number in zip(found, numbers, strict=True):
         assert number is None or value[0] == pytest.approx(number, abs=2e-9)
-    assert spent.efficiency[0] == pytest.approx(float(spent.ergotropy[0] / numbers[0]), rel=1e-8)
-    assert max(spent.residual, spent.error_estimate) < 1e-9
+    assert costs.efficiency[0] == pytest.approx(float(costs.ergotropy[0] / numbers[0]), rel=1e-8)
+    assert max(costs.residual, costs.error_estimate) < 1e-9
 
 
 def test_what_is_switched_suddenly_costs_what_it_held():
@@ -165,10 +165,10 @@ def test_what_is_switched_suddenly_costs_what_it_held():
 
 
 def test_in_the_steady_state_the_battery_holds_its_share():
-    spent = qb.energetics(qb.StarBattery(N=jnp.arange(1, 6), N_max=5, F=2.0, gamma_C=1.0), [2000.0])
+    costs = qb.energetics(qb.StarBattery(N=jnp.arange(1, 6), N_max=5, F=2.0, gamma_C=1.0), [2000.0])
     N = np.arange(1, 6)[:, None]
-    np.testing.assert_allclose(spent.battery_energy / spent.drive_work, N / (N + 1), atol=1e-8)
-    np.testing.assert_allclose(spent.heat["gamma_C"], 0.0, atol=1e-9)
+    np.testing.assert_allclose(costs.battery_energy / costs.drive_work, N / (N + 1), atol=1e-8)
+    np.testing.assert_allclose(costs.heat["gamma_C"], 0.0, atol=1e-9)
 
 
 def test_a_batch_is_a_loop_and_compiles_and_differentiates():
@@ -201,11 +201,11 @@ def test_starts_in_every_form():
     ket = np.zeros((2, 3), complex)
     ket[0, 1] = ket[1, 0] = np.sqrt(0.5)
     model = qb.StarBattery(N=2, F=0.5, kappa=0.1)
-    spent = qb.energetics(model, [3.0], rho0=ket)
+    costs = qb.energetics(model, [3.0], rho0=ket)
     same = qb.energetics(model, [3.0], rho0=np.einsum("am,bn->ambn", ket, ket.conj()))
-    assert spent.drive_work[0] == pytest.approx(float(same.drive_work[0]), abs=1e-12)
+    assert costs.drive_work[0] == pytest.approx(float(same.drive_work[0]), abs=1e-12)
     # The start holds energy of its own, which is no work.
-    assert spent.residual < 1e-9
+    assert costs.residual < 1e-9
 
 
 def flash(t):
@@ -227,33 +227,33 @@ def test_fast_pulses_are_right_or_flagged(name):
         model = qb.StarBattery(N=1, F=0.0, g=qb.Pulse(wave), gamma_C=0.1)
         pulses = still | {"g": (shaken, lambda t: 30 * np.cos(60 * t))}
         ends, rates = [4.0], {"gamma_C": 0.1}
-        exact = Laboratory(1, 1.0, 1.0, 1.0, rates, **pulses).spent(np.array(ends), rho0)
+        exact = Laboratory(1, 1.0, 1.0, 1.0, rates, **pulses).account(np.array(ends), rho0)
         expected = exact[0]["switching_work"], exact[1]["gamma_C"]
-        spent = qb.energetics(model, ends, rho0=rho0)
-        np.testing.assert_allclose(spent.switching_work, expected[0], atol=1e-6)
-        np.testing.assert_allclose(spent.heat["gamma_C"], expected[1], atol=1e-6)
-        assert spent.status == qb.Status.OK
+        costs = qb.energetics(model, ends, rho0=rho0)
+        np.testing.assert_allclose(costs.switching_work, expected[0], atol=1e-6)
+        np.testing.assert_allclose(costs.heat["gamma_C"], expected[1], atol=1e-6)
+        assert costs.status == qb.Status.OK
         ends = [400.0]
     else:
         model, ends = qb.StarBattery(N=1, F=0.0, gamma_C=qb.Pulse(wave)), [400.0]
     # The first law does not see it: work and heat are off by the same.
     with pytest.warns(UserWarning, match="does not meet its tolerance"):
-        spent = qb.energetics(model, ends, rho0=rho0)
-    assert spent.status == qb.Status.NOT_CONVERGED
+        costs = qb.energetics(model, ends, rho0=rho0)
+    assert costs.status == qb.Status.NOT_CONVERGED
 
 
 def test_where_it_begins():
-    spent = qb.energetics(qb.StarBattery(N=2, F=0.5, kappa=0.1), [0.0])
-    for value in (spent.drive_work, spent.heat["kappa"], spent.battery_energy):
+    costs = qb.energetics(qb.StarBattery(N=2, F=0.5, kappa=0.1), [0.0])
+    for value in (costs.drive_work, costs.heat["kappa"], costs.battery_energy):
         assert value[0] == pytest.approx(0.0, abs=1e-12)
-    assert spent.status == qb.Status.OK
+    assert costs.status == qb.Status.OK
 
 
 def test_stops_beyond_the_times_that_are_asked_for():
     drive = qb.PiecewiseConstant([-1.0, 9.0], [0.9, 0.5, 0.2])
-    spent = qb.energetics(qb.StarBattery(N=2, F=drive, gamma_C=0.1), [5.0])
+    costs = qb.energetics(qb.StarBattery(N=2, F=drive, gamma_C=0.1), [5.0])
     same = qb.energetics(qb.StarBattery(N=2, F=0.5, gamma_C=0.1), [5.0])
-    assert spent.drive_work[0] == pytest.approx(float(same.drive_work[0]), abs=1e-7)
+    assert costs.drive_work[0] == pytest.approx(float(same.drive_work[0]), abs=1e-7)
 
 
 def test_rules_of_integration():
@@ -280,8 +280,8 @@ def test_what_is_refused_is_flagged_where_it_is_traced():
 def test_what_is_not_resolved_is_flagged():
     model = qb.StarBattery(N=1, F=qb.Pulse(flash), omega_C=1.5)
     with pytest.warns(UserWarning, match="qbjax.energetics: the answer does not meet"):
-        spent = qb.energetics(model, [8.0])
-    assert spent.status == qb.Status.NOT_CONVERGED
+        costs = qb.energetics(model, [8.0])
+    assert costs.status == qb.Status.NOT_CONVERGED
     stopped = qb.StarBattery(N=1, F=qb.Pulse(flash, stops=[4.0001, 4.0002]), omega_C=1.5)
     assert qb.energetics(stopped, [8.0]).status == qb.Status.OK
 

@@ -279,8 +279,8 @@ def test_costs_and_advantages():
     np.testing.assert_allclose(columns["energy"] / columns["drive_work"], N / (N + 1), rtol=1e-12)
     row = int(np.flatnonzero((N == 4) & (columns["F_over_g"] == 2.0))[0])
     # The work as it is done, up to a late time.
-    spent = qb.energetics(qb.StarBattery(N=4, F=2.0), [300.0])
-    assert columns["drive_work"][row] == pytest.approx(float(spent.drive_work[0]), abs=1e-6)
+    energetics = qb.energetics(qb.StarBattery(N=4, F=2.0), [300.0])
+    assert columns["drive_work"][row] == pytest.approx(float(energetics.drive_work[0]), abs=1e-6)
     # By a program that shares no code with this one.
     expected = {"charger": 0.481443, "drive": 0.477127, "bonds": 0.914465}
     for resource, value in expected.items():
