@@ -116,11 +116,16 @@ def test_samples_that_are_too_few_are_flagged():
     assert qb.storage(charge, 1.5, TS / 2, hold=hold).status == qb.Status.OK
 
 
+def wave(t):
+    return 1.5 + jnp.sin(1.7 * t)
+
+
 def test_a_pure_state_of_an_integrator_is_kept():
     # It is positive to the tolerance of the integrator, and not to that of a user's start.
-    charge = qb.StarBattery(N=3, F=qb.Pulse(ramp), gamma_C=0.0)
+    charge = qb.StarBattery(N=3, F=qb.Pulse(wave), gamma_C=0.0)
+    assert qb.evolve(charge, [100.0]).smallest_eigenvalue < -2e-8
     hold = qb.StarBattery(N=3, F=0.0, g=0.0, gamma_C=0.0, Gamma_down=0.05)
-    battery = qb.storage(charge, 4.0, TS, hold=hold)
+    battery = qb.storage(charge, 100.0, TS, hold=hold)
     assert battery.status == qb.Status.OK
     assert np.isfinite(battery.energy_half_life)
 

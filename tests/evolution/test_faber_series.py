@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import qbjax as qb
 from qbjax.evolution import faber_series
 
 # (a, b): segments, a circle, ellipses of any shape, and zeros of Bessel functions at h = 1.
@@ -60,3 +61,13 @@ def test_the_longest_step_omits_no_more_than_allowed(axes, tolerance):
     # Twice as long is too long.
     longer = 2 * np.abs(by_transform(around, [2 * h])[0, 96:]).sum()
     assert longer > max(tolerance * 2 * h, 96 * np.finfo(float).eps)
+
+
+@pytest.mark.parametrize("count", [25, 400])
+def test_times_in_several_groups(count):
+    # More than one group, and more than are planned at once, the first of them begun at zero.
+    ts = np.linspace(0.3, 40.0, count) ** 1.5 / 40.0**0.5
+    model = qb.StarBattery(N=2, F=0.7, gamma_C=0.4)
+    curve = qb.evolve(model, ts, method="chebyshev", save="energy")
+    exact = qb.evolve(model, ts, method="exact", save="energy")
+    np.testing.assert_allclose(curve.energy, exact.energy, atol=1e-9)
