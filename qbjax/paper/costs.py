@@ -78,7 +78,7 @@ def _powers(columns: Columns) -> Columns:
 
 def plot(columns: Columns) -> "Figure":
     """Draw where the work goes, and what is gained in ergotropy and in power."""
-    with plotting.figure(plotting.TWO_COLUMNS, 6.2, 1, 3) as (figure, axes):
+    with plotting.figure(plotting.TWO_COLUMNS, 7.2, 1, 3) as (figure, axes):
         shares, steady, power = axes[0]
         N = np.unique(columns["N"])
         shares.plot(N, N / (N + 1), "k--", lw=0.8, label=r"$E_B/W = N/(N+1)$")
@@ -99,8 +99,8 @@ def plot(columns: Columns) -> "Figure":
         for ax in axes[0]:
             ax.set_xlabel("number of qubits $N$")
         # The colours of (b) are those of (a).
-        shares.legend()
-        power.legend()
+        for ax in (shares, power):
+            ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
         plotting.name_panels(axes)
         return figure
 
