@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
@@ -67,9 +68,19 @@ class _Point(eqx.Module):
     gradient: PyTree
 
 
-class _State(eqx.Module):
-    """Everything that the loop carries from step to step."""
+class _Phase(IntEnum):
+    """What the next evaluation of the loss is for."""
 
+    START = 0
+    DESCENT = 1
+    PROBE = 2
+    ENDED = 3
+
+
+class _State(eqx.Module):
+    """Everything that the loop carries from evaluation to evaluation."""
+
+    phase: jax.Array
     now: _Point
     best: _Point
     optimizer: PyTree
@@ -150,7 +161,7 @@ def minimise(
     optimizer = _default_optimizer() if optimizer is None else optimizer
     # As an array, the tolerance is an argument of the compiled step and no constant of it.
     limit = jnp.asarray(relative)
-    state = _start(loss, optimizer, x0, aux, max_steps, limit)
+    state = _unstarted(loss, optimizer, x0, aux, max_steps)
     # The state, unlike x0, is traced also where only the loss closes over traced values.
     if progress and is_concrete(state):
         state = _advance_with_bar(loss, optimizer, state, max_steps, limit, label)
@@ -200,23 +211,22 @@ def _is_stationary(point: _Point, tolerance: jax.Array) -> jax.Array:
 
 
 @eqx.filter_jit
-def _start(
-    loss: Loss,
-    optimizer: optax.GradientTransformation,
-    x0: PyTree,
-    aux: PyTree,
-    max_steps: int,
-    tolerance: jax.Array,
+def _unstarted(
+    loss: Loss, optimizer: optax.GradientTransformation, x0: PyTree, aux: PyTree, max_steps: int
 ) -> _State:
-    first = _evaluate(loss, x0, aux)
+    """Return the state before the first evaluation."""
+    value, like = jax.eval_shape(loss, x0, aux)
+    aux = jax.tree.map(lambda x, y: jnp.asarray(x, y.dtype), aux, like)
+    point = _Point(x0, jnp.asarray(jnp.nan, value.dtype), aux, jax.tree.map(jnp.zeros_like, x0))
     return _State(
-        now=first,
-        best=first,
+        phase=jnp.asarray(_Phase.START),
+        now=point,
+        best=point,
         optimizer=optimizer.init(x0),
         steps=jnp.asarray(0),
         stalled=jnp.asarray(0),
-        converged=_is_stationary(first, tolerance),
-        history=jnp.full(max_steps + 1, jnp.nan, first.value.dtype).at[0].set(first.value),
+        converged=jnp.asarray(False),
+        history=jnp.full(max_steps + 1, jnp.nan, value.dtype),
     )
 
 
@@ -228,66 +238,116 @@ def _advance(
     until: jax.Array,
     tolerance: jax.Array,
 ) -> _State:
-    """Step until the loop has ended or has taken `until` steps in all."""
+    """Go on until the loop has ended or has taken `until` steps in all.
+
+    There is one evaluation in the loop beside those of a line search, whatever it is for, since
+    each takes as long to compile as the loss.
+    """
 
     def goes_on(state: _State) -> jax.Array:
-        return (state.steps < until) & ~_has_ended(state)
+        out_of_steps = (state.phase == _Phase.DESCENT) & (state.steps >= until)
+        return (state.phase != _Phase.ENDED) & ~out_of_steps
 
-    state = jax.lax.while_loop(goes_on, lambda s: _step(loss, optimizer, s, tolerance), state)
-    at_rest = _has_stalled(state) & ~_can_descend(loss, state.best, tolerance)
-    return eqx.tree_at(lambda s: s.converged, state, state.converged | at_rest)
+    def evaluate(state: _State) -> _State:
+        x, moved = jax.lax.switch(
+            state.phase,
+            [
+                lambda: (state.now.x, state.optimizer),
+                lambda: _descend(loss, optimizer, state.now, state.optimizer),
+                lambda: (_probe(state.best, tolerance), state.optimizer),
+            ],
+        )
+        aux = _pick(state.phase == _Phase.PROBE, state.best.aux, state.now.aux)
+        new = _evaluate(loss, x, aux)
+        after = [_started, _stepped, _probed]
+        return jax.lax.switch(
+            state.phase, [functools.partial(f, state, new, moved, tolerance) for f in after]
+        )
+
+    return jax.lax.while_loop(goes_on, evaluate, state)
 
 
-def _has_stalled(state: _State) -> jax.Array:
-    return state.stalled >= _STALL_STEPS
-
-
-def _has_ended(state: _State) -> jax.Array:
-    return state.converged | _has_stalled(state) | jnp.isnan(state.now.value)
-
-
-def _can_descend(loss: Loss, point: _Point, tolerance: jax.Array) -> jax.Array:
-    """Tell whether a gradient step that is worth `tolerance` brings half of what it promises."""
-    worth = tolerance * (1 + jnp.abs(point.value))
-    rate = worth / _norm(point.gradient) ** 2
-    probe = jax.tree.map(lambda x, gradient: x - rate * gradient, point.x, point.gradient)
-    return loss(probe, point.aux)[0] < point.value - worth / 2
-
-
-def _step(
-    loss: Loss, optimizer: optax.GradientTransformation, state: _State, tolerance: jax.Array
-) -> _State:
+def _descend(
+    loss: Loss, optimizer: optax.GradientTransformation, now: _Point, state: PyTree
+) -> tuple[PyTree, PyTree]:
+    """Return where a step of the optimiser leads, and the optimiser's state."""
     import optax
 
-    old = state.now
-    updates, optimizer_state = optax.with_extra_args_support(optimizer).update(
-        old.gradient,
-        state.optimizer,
-        old.x,
+    updates, state = optax.with_extra_args_support(optimizer).update(
+        now.gradient,
+        state,
+        now.x,
         # What the optimisers with a line search ask for; the others ignore it.
-        value=old.value,
-        grad=old.gradient,
-        value_fn=lambda x: loss(x, jax.lax.stop_gradient(old.aux))[0],
+        value=now.value,
+        grad=now.gradient,
+        value_fn=lambda x: loss(x, jax.lax.stop_gradient(now.aux))[0],
     )
-    new = _evaluate(loss, optax.apply_updates(old.x, updates), old.aux)
-    scale = 1 + jnp.abs(new.value)
-    moved = _norm(jax.tree.map(jnp.subtract, new.x, old.x)) > tolerance * (1 + _norm(new.x))
-    stalled = jnp.where(moved, 0, state.stalled + 1)
+    return optax.apply_updates(now.x, updates), state
+
+
+def _started(state: _State, new: _Point, moved: PyTree, tolerance: jax.Array) -> _State:
+    """Return the state after the evaluation at the start."""
+    return _noted(state, new, new, moved, jnp.zeros_like(state.stalled), state.steps, tolerance)
+
+
+def _stepped(state: _State, new: _Point, moved: PyTree, tolerance: jax.Array) -> _State:
+    """Return the state after a step."""
+    old = state.now
+    change = _norm(jax.tree.map(jnp.subtract, new.x, old.x)) > tolerance * (1 + _norm(new.x))
+    stalled = jnp.where(change, 0, state.stalled + 1)
     # A stationary point replaces a best one that is lower by rounding only, so that `converged`
     # and the gradient speak of the same point.
     stationary = _is_stationary(new, tolerance)
-    stationary &= new.value <= state.best.value + tolerance * scale
-    better = stationary | (new.value < state.best.value)
-    steps = state.steps + 1
+    stationary &= new.value <= state.best.value + tolerance * (1 + jnp.abs(new.value))
+    best = _pick(stationary | (new.value < state.best.value), new, state.best)
+    return _noted(state, new, best, moved, stalled, state.steps + 1, tolerance)
+
+
+def _noted(
+    state: _State,
+    new: _Point,
+    best: _Point,
+    moved: PyTree,
+    stalled: jax.Array,
+    steps: jax.Array,
+    tolerance: jax.Array,
+) -> _State:
+    """Return the state at a new point, and what comes next."""
+    converged = _is_stationary(new, tolerance)
+    converged &= new.value <= best.value + tolerance * (1 + jnp.abs(new.value))
+    ended = converged | jnp.isnan(new.value)
+    phase = jnp.where(stalled >= _STALL_STEPS, _Phase.PROBE, _Phase.DESCENT)
     return _State(
+        phase=jnp.where(ended, _Phase.ENDED, phase),
         now=new,
-        best=jax.tree.map(lambda a, b: jnp.where(better, a, b), new, state.best),
-        optimizer=optimizer_state,
+        best=best,
+        optimizer=moved,
         steps=steps,
         stalled=stalled,
-        converged=stationary,
+        converged=converged,
         history=state.history.at[steps].set(new.value),
     )
+
+
+def _probe(point: _Point, tolerance: jax.Array) -> PyTree:
+    """Return where a step down the gradient leads that is worth the tolerance."""
+    rate = _worth(point, tolerance) / _norm(point.gradient) ** 2
+    return jax.tree.map(lambda x, gradient: x - rate * gradient, point.x, point.gradient)
+
+
+def _probed(state: _State, new: _Point, moved: PyTree, tolerance: jax.Array) -> _State:
+    """Return the state at its end: converged unless the probe brought half of its worth."""
+    lower = new.value < state.best.value - _worth(state.best, tolerance) / 2
+    ended = jnp.full_like(state.phase, _Phase.ENDED)
+    return eqx.tree_at(lambda s: (s.phase, s.converged), state, (ended, ~lower))
+
+
+def _worth(point: _Point, tolerance: jax.Array) -> jax.Array:
+    return tolerance * (1 + jnp.abs(point.value))
+
+
+def _pick(condition: jax.Array, chosen: PyTree, other: PyTree) -> PyTree:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), chosen, other)
 
 
 def _advance_with_bar(
@@ -305,6 +365,6 @@ def _advance_with_bar(
             state = _advance(loss, optimizer, state, end, tolerance)
             bar.update(int(state.steps) - bar.n)
             bar.set_postfix(loss=f"{float(state.best.value):.6g}")
-            if _has_ended(state):
+            if state.phase == _Phase.ENDED:
                 break
     return state

@@ -75,10 +75,10 @@ def evolve(
     method
         "auto" decides by the structure of the model and says so in `.why`: "exact" for dephasing on
         battery resonance alone; else "chebyshev", a series of exp(h L), where the equation does not
-        depend on time, and "dopri8" where it does. By name, besides: "tsit5" and "dopri8", explicit
-        Runge-Kutta methods of order 5 and 8; "kvaerno5", an implicit one of order 5, for small
-        stiff systems; "propagator", the exponential of L as a matrix, for small
-        systems at times that no integrator reaches.
+        depend on time or is constant between jumps (`qbjax.PiecewiseConstant`), and "dopri8" for
+        the rest. By name, besides: "tsit5" and "dopri8", explicit Runge-Kutta methods of order 5
+        and 8; "kvaerno5", an implicit one of order 5, for small stiff systems; "propagator", the
+        exponential of L as a matrix, for small systems at times that no integrator reaches.
     save
         What to return, one or several out of "energy", "ergotropy", "power", "populations",
         "battery", "rho".

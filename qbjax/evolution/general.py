@@ -11,6 +11,7 @@ from qbjax.common.checks import Status
 from qbjax.common.types import Array
 from qbjax.evolution.method import Method, Options
 from qbjax.evolution.observe import Problem
+from qbjax.evolution.pieces import changes_in_steps
 from qbjax.evolution.result import Trajectory, completed
 from qbjax.generator import stored_states
 from qbjax.generator.lindblad import Generator
@@ -41,12 +42,14 @@ class General(Method):
         return _judged(problem, ts, self.run(problem, until, start, options), options)
 
 
-class ConstantInTime(General):
-    """A method for generators that do not depend on time."""
+class ConstantInPieces(General):
+    """A method for generators that do not depend on time, or are constant between jumps."""
 
     def refuses(self, model: StarBattery) -> str | None:
-        """Refuse what depends on time."""
-        return "the equation of motion depends on time" if model.depends_on_time else None
+        """Refuse what depends on time otherwise."""
+        if not model.depends_on_time or changes_in_steps(model):
+            return None
+        return "the equation of motion depends on time"
 
 
 def _judged(problem: Problem, ts: jax.Array, run: Run, options: Options) -> Trajectory:

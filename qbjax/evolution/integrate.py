@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
+from qbjax.common.repeat import KEPT
 from qbjax.common.types import Array, Scalar
-from qbjax.evolution.faber_series import CHECKPOINTS
 from qbjax.evolution.features import Intervals, intervals
 from qbjax.evolution.general import Run
 from qbjax.evolution.method import Options
@@ -35,7 +35,7 @@ def integrate(
     meter = diffrax.TqdmProgressMeter() if options.progress else diffrax.NoProgressMeter()
     adjoint: diffrax.AbstractAdjoint = diffrax.ForwardMode()
     if options.gradient == "reverse":
-        adjoint = diffrax.RecursiveCheckpointAdjoint(checkpoints=CHECKPOINTS)
+        adjoint = diffrax.RecursiveCheckpointAdjoint(checkpoints=KEPT)
     # Where a pulse jumps at the last time, its value there is that before the jump.
     end = jnp.nextafter(jax.lax.stop_gradient(ts[-1]), 0.0)
     solution = diffrax.diffeqsolve(

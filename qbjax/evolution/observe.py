@@ -83,3 +83,15 @@ class Observe(eqx.Module):
         always = problem.constant is not None
         spilled = stored_states.spilled(generator, view["levels"]) if always else charger[-1]
         return saved | {"trace": jnp.sum(charger), "top": charger[-1], "spilled": spilled}
+
+
+class View(eqx.Module):
+    """What `Observe` needs of a stored state at one time: a linear function of it."""
+
+    observe: Observe
+    problem: Problem
+    t: jax.Array
+
+    def __call__(self, stored: jax.Array) -> dict[str, jax.Array]:
+        """Return the view of a stored state."""
+        return self.observe.view(self.t, stored, self.problem)

@@ -4,16 +4,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from qbjax.evolution.general import ConstantInTime, Run
+from qbjax.evolution.general import ConstantInPieces, Run
 from qbjax.evolution.method import Options
 from qbjax.evolution.observe import Problem
+from qbjax.evolution.pieces import Intervals, inside
+from qbjax.generator.lindblad import Generator
 from qbjax.model.star_battery import StarBattery
 
 # The most real numbers of a state where there is a square matrix on them.
 LARGEST_DENSE = 1024
 
 
-class Propagator(ConstantInTime):
+class Propagator(ConstantInPieces):
     """The exponential of L on stored states, from time to time."""
 
     name = "propagator"
@@ -28,17 +30,30 @@ class Propagator(ConstantInTime):
         return "the exponential of L as a matrix"
 
     def run(self, problem: Problem, ts: jax.Array, start: jax.Array, options: Options) -> Run:
-        """Step from time to time."""
-        generator = problem.generator(ts[0])
-        units = jnp.eye(start.size).reshape(start.size, *start.shape)
-        matrix = jax.vmap(lambda unit: generator(unit).ravel())(units).T
+        """Step from time to time, and from jump to jump."""
+        constant = _matrix(problem.constant, start) if problem.constant is not None else None
 
-        def advance(stored: jax.Array, interval: jax.Array) -> tuple[jax.Array, PyTree]:
-            exponential = jax.scipy.linalg.expm(matrix * interval, max_squarings=64)
+        def advance(carry: tuple[jax.Array, jax.Array], interval: PyTree) -> tuple[PyTree, PyTree]:
+            stored, error = carry
+            begin, end = interval
+            matrix = constant
+            if matrix is None:
+                matrix = _matrix(problem.generator(inside(begin, end)), start)
+            exponential = jax.scipy.linalg.expm(matrix * (end - begin), max_squarings=64)
             stored = (exponential @ stored.ravel()).reshape(start.shape)
-            return stored, options.observe(ts[0], stored, problem)
+            # Repeated squaring adds up rounding in proportion to the time.
+            size = jnp.linalg.norm(jax.lax.stop_gradient(matrix), 1)
+            error = error + jnp.finfo(matrix.dtype).eps * size * jax.lax.stop_gradient(end - begin)
+            return (stored, error), (error, options.observe(end, stored, problem))
 
-        last, saved = jax.lax.scan(advance, start, jnp.diff(ts, prepend=0.0))
-        # Repeated squaring adds up rounding in proportion to the time.
-        error = jnp.finfo(matrix.dtype).eps * jnp.linalg.norm(matrix, 1) * ts
-        return saved, last, jax.lax.stop_gradient(error), (None, None)
+        intervals = Intervals(problem.model, ts)
+        edges = intervals.begins, intervals.ends
+        (last, _), found = jax.lax.scan(advance, (start, jnp.zeros_like(ts[-1])), edges)
+        error, saved = jax.tree.map(lambda x: x[intervals.asked], found)
+        return saved, last, error, (None, None)
+
+
+def _matrix(generator: Generator, start: jax.Array) -> jax.Array:
+    """Return L as a matrix on the numbers of a stored state."""
+    units = jnp.eye(start.size).reshape(start.size, *start.shape)
+    return jax.vmap(lambda unit: generator(unit).ravel())(units).T

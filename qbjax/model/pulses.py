@@ -153,7 +153,9 @@ class PiecewiseConstant(Printed):
 
     def __call__(self, t: Scalar) -> jax.Array:
         """Return the value at a time; at a change, the later one."""
-        return self.values[jnp.searchsorted(self.times, t, side="right")]
+        # Of a few times, all are compared at once.
+        where = jnp.searchsorted(self.times, t, side="right", method="compare_all")
+        return self.values[where]
 
 
 def _parameter(value: ArrayLike) -> jax.Array:
