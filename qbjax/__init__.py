@@ -4,7 +4,8 @@ Models: `StarBattery`, with losses, detunings and other chargers beside the pape
 Chargers: `qubit`, `cavity`, `spin`.
 Terms of your own: `Term`, `Jump`, `LocalJump`, from the battery operators `identity`,
 `excitations`, `J_z`, `J_minus`, `J_plus`, other functions or matrices.
-Parameters that depend on time: `Pulse`, `PiecewiseConstant`.
+Parameters that depend on time: `Pulse`, `PiecewiseConstant`; shapes of these to optimise, and what
+they cost, in `shapes`.
 Solvers: `steady_state` and `evolve`, which return a `SteadyState` and a `Trajectory`.
 Charging: `charging_time`, `decay_rate`, `optimal_dephasing`, which return a `ChargingTime`, a rate
 and an `OptimalDephasing`.
@@ -46,6 +47,7 @@ from qbjax.common.cache import use_cache
 from qbjax.common.checks import ArgumentError, SolveError, Status
 from qbjax.evolution.evolve import evolve
 from qbjax.evolution.result import Trajectory
+from qbjax.model import shapes
 from qbjax.model.chargers import cavity, qubit, spin
 from qbjax.model.pulses import PiecewiseConstant, Pulse
 from qbjax.model.star_battery import StarBattery
@@ -131,6 +133,7 @@ __all__ = [
     "plot",
     "purity",
     "qubit",
+    "shapes",
     "spin",
     "steady_state",
     "storage",
@@ -139,3 +142,7 @@ __all__ = [
     "use_cache",
     "work_moments",
 ]
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,19 +1,11 @@
-r"""The parameters of a model at which a figure of merit is largest.
-
-Bounds are kept by a change of variables p(x) after MINUIT: between a and b, in the middle at x = 0,
-
-    p = a + (b - a) (1 + sin x) / 2,      one-sided:  p = a + s (sqrt(1 + x^2) - 1),
-
-with s the distance of the start from the bound; without bounds p = p_0 + s x. A bound is reached at
-a finite x, where dp/dx = 0, so that an optimum on the boundary is a smooth one in x. Where the
-lower bound is positive, ln p takes the place of p: rates are searched decade by decade.
-"""
+"""The parameters of a model at which a figure of merit is largest."""
 
 from __future__ import annotations
 
-import dataclasses
-import math
+import functools
+import os
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
@@ -22,31 +14,24 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from qbjax.charging.ranges import Bounds, Jumps, Range, leaves, ranges_of
 from qbjax.common.checks import (
-    ArgumentError,
     SolveError,
     Status,
     as_count,
     is_concrete,
     require,
-    require_known,
     users_function,
 )
-from qbjax.common.minimise import minimise
+from qbjax.common.minimise import Minimum, minimise
 from qbjax.common.printing import Line, Printed, status_text
-from qbjax.model.parameters import PARAMETERS
-from qbjax.model.pulses import PiecewiseConstant, Pulse, is_pulse
+from qbjax.model.pulses import is_pulse
 from qbjax.model.star_battery import StarBattery, over_batch, require_model
 
 if TYPE_CHECKING:
     import optax
 
 Objective = Callable[[StarBattery], Any]
-Bounds = tuple[PyTree, PyTree]
-
-# A parameter this close to a bound, as a share of the range in p or ln p, is on it. In x the
-# distance is the square root: far more than the descent leaves.
-_ON_BOUND = 1e-8
 
 
 class Optimum(Printed):
@@ -58,13 +43,15 @@ class Optimum(Printed):
         The model with these parameters.
     value
         The figure of merit there, shape ().
+    values
+        What every start led to, shape (starts,).
     parameters
         The parameters by name; a pulse where the model has one.
     at_bound
         -1 where a parameter is on its lower bound, 1 on its upper one, else 0, by name; for a pulse
         with one entry for each of its parameters.
     gradient_norm
-        Norm of the gradient there in the variables x of `qbjax.optimize`, shape (). It vanishes on
+        Norm of the gradient there in the variables x of the search, shape (). It vanishes on
         a bound that the figure of merit is pressed against, too.
     history
         The figure of merit at every iterate, NaN after the last one, shape (max_steps + 1,).
@@ -87,6 +74,7 @@ class Optimum(Printed):
 
     model: StarBattery
     value: jax.Array
+    values: jax.Array
     parameters: dict[str, PyTree]
     at_bound: dict[str, PyTree]
     gradient_norm: jax.Array
@@ -101,6 +89,7 @@ class Optimum(Printed):
         lines: list[Line] = [
             ("model", self.model.one_line, ""),
             ("value", self.value, "of the figure of merit"),
+            ("values", self.values if self.values.shape[-1] > 1 else None, "from all starts"),
         ]
         for name in plain:
             side = self.at_bound[name]
@@ -119,6 +108,8 @@ def optimize(
     objective: Objective,
     parameters: Mapping[str, Bounds],
     *,
+    starts: int = 1,
+    seed: int = 0,
     optimizer: optax.GradientTransformation | None = None,
     max_steps: int = 200,
     tolerance: float = 1e-8,
@@ -127,7 +118,7 @@ def optimize(
     """Maximise a figure of merit over parameters of a model, from the model's own values.
 
     The ascent is local: it finds a maximum near the start, not always the nearest, since its first
-    steps may cross a valley; start from several points. Its stopping rules are those of
+    steps may cross a valley; `starts` tries several. Its stopping rules are those of
     `qbjax.common.minimise.minimise`.
 
     Parameters
@@ -143,10 +134,16 @@ def optimize(
         For each parameter by its name (low, high), the bounds, None or infinite where there is
         none. A parameter starts strictly between them. Of a `qbjax.PiecewiseConstant` the values
         are optimised, of a `qbjax.Pulse` all its parameters; their bounds may be tuples with one
-        entry for each parameter of the pulse.
+        entry for each parameter of the pulse. "F.times" are the times at which the
+        `PiecewiseConstant` F jumps, which stay in their order.
+    starts
+        How many ascents to make at once: one from the model's own values, the others from random
+        ones, smooth or of random signs where they are the values of a pulse.
+    seed
+        Of the random starts.
     optimizer
-        Any optax optimiser; None means `optax.lbfgs()`. It works on the variables x of the module
-        `qbjax.optimize`, which are of order one.
+        Any optax optimiser; None means `optax.lbfgs()`. It works on the variables x of
+        `qbjax.charging.ranges`, which are of order one.
     max_steps, tolerance
         Where the ascent ends: see `qbjax.common.minimise.minimise`.
     progress
@@ -180,9 +177,10 @@ def optimize(
     require(isinstance(parameters, Mapping), "parameters", "a dictionary of bounds", parameters)
     require(len(parameters) > 0, "parameters", "at least one name with its bounds", "empty")
     max_steps = as_count(max_steps, "max_steps")
-    ranges = {name: _ranges(model, name, bounds) for name, bounds in parameters.items()}
+    ranges = {name: ranges_of(model, name, bounds) for name, bounds in parameters.items()}
     _check_objective(objective, model)
-    settings = (ranges, objective, optimizer, max_steps, tolerance)
+    others = _other_starts(model, ranges, as_count(starts, "starts"), seed)
+    settings = (ranges, objective, optimizer, max_steps, tolerance, others)
     if model.batch_shape:
         best = _optimum_batch(model, *settings)
     else:
@@ -193,51 +191,6 @@ def optimize(
             "The objective is NaN at the model's own parameters: nowhere to start from."
         )
     return best
-
-
-@dataclasses.dataclass(frozen=True)
-class _Range:
-    """The bounds of one leaf, infinite where there is none, and its change of variables."""
-
-    low: float
-    high: float
-
-    def _scaled(self, p: jax.Array) -> jax.Array:
-        return jnp.log(p) if self.low > 0 else p
-
-    def _ends(self) -> tuple[float, float]:
-        return (math.log(self.low), math.log(self.high)) if self.low > 0 else (self.low, self.high)
-
-    def variable(self, start: jax.Array) -> jax.Array:
-        """Return x at the start; NaN where that is out of bounds."""
-        (a, b), u = self._ends(), self._scaled(start)
-        if math.isfinite(a) and math.isfinite(b):
-            return jnp.arcsin(2 * (u - a) / (b - a) - 1)
-        bounded = math.isfinite(a) or math.isfinite(b)
-        inside = (a < u) & (u < b)
-        return jnp.where(inside, math.sqrt(3) if bounded else 0.0, jnp.nan)
-
-    def parameter(self, x: jax.Array, start: jax.Array) -> jax.Array:
-        """Return p at x."""
-        (a, b), u = self._ends(), self._scaled(start)
-        if math.isfinite(a) and math.isfinite(b):
-            moved = a + (b - a) * (1 + jnp.sin(x)) / 2
-        elif math.isfinite(a):
-            moved = a + (u - a) * (jnp.sqrt(1 + x**2) - 1)
-        elif math.isfinite(b):
-            moved = b - (b - u) * (jnp.sqrt(1 + x**2) - 1)
-        else:
-            moved = u + jnp.maximum(jnp.abs(u), 1.0) * x
-        return jnp.exp(moved) if self.low > 0 else moved
-
-    def side(self, p: jax.Array, start: jax.Array) -> jax.Array:
-        """Return -1 on the lower bound, 1 on the upper one, else 0."""
-        (a, b), u, u_0 = self._ends(), self._scaled(p), self._scaled(start)
-        below, above = u - a, b - u
-        if not (math.isfinite(a) and math.isfinite(b)):
-            # Where one bound is infinite, the start is the length to compare with.
-            return jnp.where(below < _ON_BOUND * (u_0 - a), -1, 0) + (above < _ON_BOUND * (b - u_0))
-        return jnp.where(below < _ON_BOUND * (b - a), -1, 0) + (above < _ON_BOUND * (b - a))
 
 
 class _Merit(eqx.Module):
@@ -262,14 +215,14 @@ class _Merit(eqx.Module):
 
     def start(self) -> dict[str, PyTree]:
         """Return what is optimised of every parameter, as the model has it."""
-        return {name: _leaves(self.model, name) for name in self.ranges}
+        return {name: leaves(self.model, name) for name in self.ranges}
 
     def at(self, x: dict[str, PyTree]) -> StarBattery:
         """Return the model for the variables x."""
-        moved = self.over_leaves(_Range.parameter, x, self.start())
+        moved = self.over_leaves(lambda one, x, p: one.parameter(x, p), x, self.start())
         names = [*moved]
         return eqx.tree_at(
-            lambda model: [_leaves(model, name) for name in names], self.model, [*moved.values()]
+            lambda model: [leaves(model, name) for name in names], self.model, [*moved.values()]
         )
 
 
@@ -285,96 +238,74 @@ def _optimum(
     optimizer: optax.GradientTransformation | None,
     max_steps: int,
     tolerance: float,
+    others: dict[str, PyTree] | None,
     *,
     progress: bool,
 ) -> Optimum:
     merit = _Merit(model, ranges, objective)
     start = merit.start()
-    minimum = minimise(
-        merit,
-        merit.over_leaves(_Range.variable, start),
-        optimizer=optimizer,
-        max_steps=max_steps,
-        tolerance=tolerance,
-        progress=progress,
-        label="optimize",
+    first = merit.over_leaves(lambda one, p: one.variable(p), start)
+    ascend = functools.partial(
+        minimise, merit, optimizer=optimizer, max_steps=max_steps, tolerance=tolerance
     )
-    best = merit.at(minimum.x)
-    reached = {name: _leaves(best, name) for name in ranges}
+    if others is None:
+        found = ascend(first, progress=progress, label="optimize")
+        values = found.value[None]
+    else:
+        every = jax.tree.map(lambda x, more: jnp.concatenate([x[None], more]), first, others)
+        ends = _from_every_start(ascend, every, is_concrete(model, every))
+        values = ends.value
+        lowest = jnp.argmin(jnp.where(jnp.isnan(values), jnp.inf, values))
+        found = jax.tree.map(lambda x: x[lowest], ends)
+    best = merit.at(found.x)
+    at_best = {name: leaves(best, name) for name in ranges}
     return Optimum(
         model=best,
-        value=-minimum.value,
-        parameters={name: getattr(best, name) for name in ranges},
-        at_bound=merit.over_leaves(_Range.side, reached, start),
-        gradient_norm=minimum.gradient_norm,
-        history=-minimum.history,
-        steps=minimum.steps,
-        converged=minimum.converged,
-        status=jnp.where(minimum.converged, Status.OK, Status.NOT_CONVERGED),
+        value=-found.value,
+        values=-values,
+        parameters={name: _shown(best, name) for name in ranges},
+        at_bound=merit.over_leaves(lambda one, *p: one.side(*p), at_best, start),
+        gradient_norm=found.gradient_norm,
+        history=-found.history,
+        steps=found.steps,
+        converged=found.converged,
+        status=jnp.where(found.converged, Status.OK, Status.NOT_CONVERGED),
     )
 
 
-def _leaves(model: StarBattery, name: str) -> PyTree:
-    """Return what is optimised of a parameter: an array, or the parameters of a pulse."""
-    parameter = getattr(model, name)
-    if isinstance(parameter, PiecewiseConstant):
-        return parameter.values
-    return parameter.parameters if isinstance(parameter, Pulse) else parameter
+def _from_every_start(ascend: Callable[[PyTree], Minimum], every: PyTree, on_host: bool) -> Minimum:
+    """Return where ascents lead from starts that are stacked, (S, ...)."""
+    if jax.default_backend() != "cpu":
+        return jax.vmap(ascend)(every)
+    if not on_host:
+        return jax.lax.map(ascend, every)
+    # Side by side in one program all of them would wait for the slowest line search. The first one
+    # compiles for the others.
+    count = len(jax.tree.leaves(every)[0])
+    each = [jax.tree.map(lambda x, i=i: x[i], every) for i in range(count)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        ends = [ascend(each[0]), *pool.map(ascend, each[1:])]
+    return jax.tree.map(lambda *same: jnp.stack(same), *ends)
 
 
-def _ranges(model: StarBattery, name: str, bounds: Bounds) -> PyTree:
-    """Check one entry of `parameters`; return a range for each leaf."""
-    require(
-        name in PARAMETERS, "parameters", f"by name out of {', '.join(PARAMETERS)}", f'"{name}"'
-    )
-    words = "without what is absent from the model"
-    require(getattr(model, name) is not None, "parameters", words, f'given with "{name}"')
-    pair = isinstance(bounds, tuple | list) and len(bounds) == 2
-    require(pair, "parameters", f"given with a pair (low, high) for `{name}`", bounds)
-    start = _leaves(model, name)
-    low, high = (_spread(name, bound, start) for bound in bounds)
-    ranges = jax.tree.map(lambda a, b: _range(name, a, b), low, high, is_leaf=_is_none)
-    signed = PARAMETERS[name].range == "real"
-    if not signed and not isinstance(getattr(model, name), Pulse):
-        words = f"given with bounds of at least 0 for `{name}`"
-        require(ranges.low >= 0, "parameters", words, bounds)
-
-    def check(one: _Range, leaf: jax.Array) -> None:
-        inside = one.side(leaf, leaf) == 0
-        inside &= (one.low < leaf) & (leaf < one.high)
-        words = (
-            f"strictly between its bounds, {one.low:g} and {one.high:g}, where the ascent starts"
-        )
-        # Where it is traced, the ascent starts from NaN.
-        require_known(inside, name, words, leaf)
-
-    jax.tree.map(check, ranges, start)
-    return ranges
+def _shown(model: StarBattery, name: str) -> PyTree:
+    """Return a parameter by name, a pulse as a whole but for its times."""
+    return leaves(model, name) if name.endswith(".times") else getattr(model, name)
 
 
-def _is_none(value: object) -> bool:
-    return value is None
+def _other_starts(
+    model: StarBattery, ranges: dict[str, PyTree], starts: int, seed: int
+) -> dict[str, PyTree] | None:
+    """Return random variables x beside the model's own, (starts - 1, ...) each; None for one."""
+    if starts == 1:
+        return None
+    draw = np.random.default_rng(seed)
+    one = jax.tree.map(lambda leaf: leaf[(0,) * len(model.batch_shape)], model)
 
+    def several(range: Range | Jumps, leaf: jax.Array) -> np.ndarray:
+        return np.stack([range.random(leaf.shape, draw) for _ in np.arange(1, starts)])
 
-def _spread(name: str, bound: PyTree, leaves: PyTree) -> PyTree:
-    """Return one bound for every leaf: one for all of them, or a tuple with one for each."""
-    try:
-        return jax.tree.broadcast(bound, leaves, is_leaf=_is_none)
-    except ValueError:
-        words = f"given with one bound for all parameters of the pulse `{name}` or one for each"
-        raise ArgumentError(f"Argument `parameters` must be {words}, but is {bound}.") from None
-
-
-def _range(name: str, low: Any, high: Any) -> _Range:
-    try:
-        bounds = _Range(
-            -math.inf if low is None else float(low), math.inf if high is None else float(high)
-        )
-    except (TypeError, ValueError):
-        bounds = _Range(math.nan, math.nan)
-    words = f"given with numbers low < high, or None, for `{name}`"
-    require(bounds.low < bounds.high, "parameters", words, f"{low}, {high}")
-    return bounds
+    return {name: jax.tree.map(several, ranges[name], leaves(one, name)) for name in ranges}
 
 
 def _check_objective(objective: Objective, model: StarBattery) -> None:

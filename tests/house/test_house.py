@@ -122,7 +122,20 @@ def test_pictures_have_examples(name):
     assert "Examples\n-----" in inspect.getdoc(getattr(qb.plot, name))
 
 
-@pytest.mark.parametrize("name", sorted(set(qb.__all__) - {"plot"}))
+SHAPES = ("cubic_spline", "fluence", "fourier", "piecewise_constant", "roughness")
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_shapes_are_documented(name):
+    text = inspect.getdoc(getattr(qb.shapes, name))
+    assert all(f"{part}\n-----" in text for part in ("Parameters", "Raises", "Examples"))
+
+
+def test_only_public_names_are_offered():
+    assert set(dir(qb)) == {*qb.__all__, "__version__"}
+
+
+@pytest.mark.parametrize("name", sorted(set(qb.__all__) - {"plot", "shapes"}))
 def test_public_names_are_documented(name):
     public = getattr(qb, name)
     text = inspect.getdoc(public)
