@@ -61,7 +61,7 @@ def map_batch(
         if cores > 1:
             return _on_every_core(solve, model, shared, cores)
         return _solve_all(solve, model, *shared)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         # JAX has no other way to say it.
         if any(text in str(error) for text in _FORWARD_ERRORS):
             raise ArgumentError(_FORWARD) from error
@@ -69,7 +69,7 @@ def map_batch(
 
 
 # What it says where derivatives of second order are asked for through those of reverse mode.
-_FORWARD_ERRORS = "forward-mode autodiff", "'NoneType' and 'tuple'"
+_FORWARD_ERRORS = "forward-mode autodiff", "support reverse-mode", "'NoneType' and 'tuple'"
 _FORWARD = (
     'Argument `gradient` of qbjax.evolve must be "forward" for jax.jvp, jax.jacfwd and jax.hessian '
     '(written as jacfwd of jacfwd), but is "reverse", as in all that is built on it.'

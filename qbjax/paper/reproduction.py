@@ -22,6 +22,7 @@ from qbjax.paper import (
     fig5,
     fig6,
     fig7,
+    late,
     local_noise,
     report,
     store,
@@ -39,15 +40,16 @@ _FIGURES: dict[str, tuple[str, str, ModuleType]] = {
     "ratio": ("extended_ratio", "Beyond Fig. 3: the limit of large N", extended_ratio),
     "time": ("extended_time", "Beyond Fig. 7: the crossovers", extended_time),
     "costs": ("costs", "What charging costs, and what sharing a charger gains", costs),
+    "late": ("late", "Dephased late, a battery settles soonest", late),
     "noise": ("local_noise", "Does asymptotic freedom survive local noise?", local_noise),
 }
 FIGURES = tuple(_FIGURES)
 # The longest first; Fig. 7, which shares its optima with Fig. 6, when they are there.
-_ORDER = ("noise", "costs", "6", "4", "5", "2", "3", "time", "ratio", "7")
+_ORDER = ("noise", "costs", "6", "4", "5", "2", "3", "time", "ratio", "late", "7")
 # Those that reach N = 1000 and more, unless quick.
 _LARGE = ("ratio", "time")
 # What the report says of a figure's data, in lines of Markdown.
-_NOTES = {"7": fig7.notes, "costs": costs.notes, "noise": local_noise.notes}
+_NOTES = {"7": fig7.notes, "costs": costs.notes, "late": late.notes, "noise": local_noise.notes}
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def reproduce(
     out
         Directory for the files; it is made where it is not there.
     figures
-        Which figures: 2 to 7, "ratio", "time", "costs" and "noise"; None means all.
+        Which figures: 2 to 7, "ratio", "time", "costs", "late" and "noise"; None means all.
     quick
         Stop at small N.
     force

@@ -1,0 +1,163 @@
+"""Beyond the paper: a charger that is dephased late settles soonest.
+
+On resonance every mode of the stored energy is a damped oscillator, whatever gamma_C(t) is:
+E_B = N/2 + sum_k c_k f_k(t) with f'' + (gamma_C/2) f' + omega_k^2 f = 0, f(0) = 1, f'(0) = 0. The
+slowest one decides. Under a constant rate it takes at least ln(1/d)/omega to fall to a share d.
+Without dephasing f = cos(omega t); a rate that is switched on at t_1 has f'/f = -s there, s > omega
+its faster decay, where omega tan(omega t_1) = s: then nothing slow is left, and what is left falls
+as exp(-s t). All that takes little more than a quarter period pi/(2 omega).
+"""
+
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import qbjax as qb
+from qbjax import plotting
+from qbjax.exact import curves, sectors
+from qbjax.paper.grids import INTERMEDIATE, compiled, select
+from qbjax.paper.store import Columns
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_SIZES, _QUICK_SIZES = tuple(range(1, 7)), (1, 2, 4)
+# That of the curves that are drawn.
+_DRAWN = 4
+# The energy is settled where it stays this close to its final value.
+BAND = 0.01
+# In quarter periods of the slowest mode: when dephasing begins, and how far and how finely curves
+# are looked at.
+_BEGINS = np.linspace(0.5, 1.0, 51)
+_LONG, _SHORT, _SAMPLES = 4, 2, 800
+# In units of its omega; 4 is critical damping.
+_RATES = 4 * np.geomspace(0.2, 400.0, 60)
+
+
+@compiled
+def _modes(model: qb.StarBattery) -> tuple[jax.Array, jax.Array]:
+    return curves.energy_modes(model, sectors.diagonalise(model))
+
+
+def energy_modes(N: int, F: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return omega_k and the weights of f_k in 1 - E_B/(N/2), of the exact solution."""
+    modes = _modes(qb.StarBattery(N=jnp.asarray(N), F=F, N_max=_SIZES[-1]))
+    omega, weights = (np.asarray(x) for x in modes)
+    # What is padded weighs nothing.
+    there = np.abs(weights) > np.finfo(float).eps
+    return omega[there], weights[there]
+
+
+def deficits(
+    modes: tuple[np.ndarray, np.ndarray], gamma_C: float, ts: np.ndarray, begins: np.ndarray
+) -> np.ndarray:
+    """Return 1 - E_B/(N/2) at times after dephasing begins, shape (T, begins)."""
+    omega, weights = (x[:, None] for x in modes)
+    value, slope = np.cos(omega * begins), -omega * np.sin(omega * begins)
+    # f = a exp(-s t) + b exp(-r t) with the roots s, r of s^2 - (gamma_C/2) s + omega^2.
+    s = gamma_C / 4 + np.sqrt((gamma_C / 4) ** 2 - omega**2 + 0j)
+    r = omega**2 / s
+    a = -(slope + r * value) / (s - r)
+    fast, slow = np.exp(-s * ts).T, np.exp(-r * ts).T
+    return (fast @ (weights * a) + slow @ (weights * (value - a))).real
+
+
+def data(quick: bool) -> Columns:
+    """Return when the energy settles and when it gets there first, by the number of qubits."""
+    rows = [_row(N) for N in (_QUICK_SIZES if quick else _SIZES)]
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+
+def _row(N: int) -> dict[str, float]:
+    """Return the times of one battery."""
+    modes = energy_modes(N, INTERMEDIATE)
+    slowest = float(modes[0].min())
+    quarter = np.pi / (2 * slowest)
+    begins, rates = quarter * _BEGINS, slowest * _RATES
+    long = quarter * np.arange(1, _LONG * _SAMPLES + 1) / _SAMPLES
+    short = long[: _SHORT * _SAMPLES]
+    constant = np.concatenate(
+        [settling_times(long, deficits(modes, rate, long, np.zeros(1))) for rate in rates]
+    )
+    late = np.stack(
+        [begins + settling_times(short, deficits(modes, rate, short, begins)) for rate in rates]
+    )
+    rate, begin = np.unravel_index(np.argmin(late), late.shape)
+    free = modes[1] @ np.cos(np.outer(modes[0], long))
+    return {
+        "F_over_g": INTERMEDIATE,
+        "N": N,
+        "omega": slowest,
+        "constant": constant.min(),
+        "constant_gamma_C": rates[constant.argmin()],
+        "late": late.min(),
+        "late_begin": begins[begin],
+        "late_gamma_C": rates[rate],
+        "reached": long[np.argmax(free <= BAND)],
+    }
+
+
+def settling_times(ts: np.ndarray, deficits: np.ndarray) -> np.ndarray:
+    """Return the first of some times from which columns (T, B) stay in the band, shape (B,)."""
+    outside = ~(np.abs(deficits) <= BAND)
+    # The number of times up to the last one outside; there may be none within, which is inf.
+    until = np.where(outside.any(axis=0), len(ts) - np.argmax(outside[::-1], axis=0), 0)
+    return np.append(ts, np.inf)[until]
+
+
+def plot(columns: Columns) -> "Figure":
+    """Draw curves of one battery, and the times against its size."""
+    with plotting.figure(plotting.TWO_COLUMNS, 6.6, 1, 2) as (figure, axes):
+        panel, times = axes[0]
+        drawn = {name: column[0] for name, column in select(columns, N=_DRAWN).items()}
+        F, quarter = drawn["F_over_g"], np.pi / (2 * drawn["omega"])
+        ts = quarter * np.linspace(0.0, _LONG, 1601)
+        late = qb.PiecewiseConstant([drawn["late_begin"]], [0.0, drawn["late_gamma_C"]])
+        for gamma_C, label, style in (
+            (0.0, r"$\gamma_C = 0$", "C2-"),
+            (drawn["constant_gamma_C"], "best constant rate", "C0-"),
+            (late, "none, then the best rate", "C1-"),
+        ):
+            curve = qb.evolve(qb.StarBattery(N=_DRAWN, F=F, gamma_C=gamma_C), ts, save="energy")
+            panel.plot(ts / quarter, curve.energy / (_DRAWN / 2), style, label=label)
+        panel.axhspan(1 - BAND, 1 + BAND, color="0.85", lw=0)
+        panel.set_ylabel(r"$E_B(t)/E_B(\infty)$")
+        panel.set_xlabel(r"time in quarter periods, $2\omega t/\pi$")
+        panel.set_title(f"$N = {_DRAWN}$, $F/g = {F:g}$", loc="right")
+        panel.legend(loc="lower right")
+        quarters = np.pi / (2 * columns["omega"])
+        for name, label, style in (
+            ("constant", "settled, best constant rate", "C0.-"),
+            ("late", "settled, dephased late", "C1.-"),
+            ("reached", r"reached first, $\gamma_C = 0$", "C2.-"),
+        ):
+            times.plot(columns["N"], columns[name] / quarters, style, label=label)
+        times.set_ylabel("time in quarter periods")
+        times.set_xlabel("number of qubits $N$")
+        times.set_ylim(0, None)
+        times.legend()
+        plotting.name_panels(axes)
+        return figure
+
+
+def notes(columns: Columns) -> list[str]:
+    """Say in Markdown what is found, with a table."""
+    gain = columns["constant"] / columns["late"]
+    lines = [
+        f"The energy stays within {BAND:.0%} of its final value {gain.min():.1f} to "
+        f"{gain.max():.1f} times sooner if the charger is not dephased at first and strongly from "
+        "shortly before a quarter period of the slowest mode on. This is about settling: the "
+        "final energy is reached first without any dephasing, which does not stay there.",
+        "",
+        "| N | pi/(2 omega) | settled, best constant rate | settled, dephased late | from | with "
+        "gamma_C | reached first, gamma_C = 0 |",
+        "|" + "---|" * 7,
+    ]
+    for i, N in enumerate(columns["N"]):
+        names = ("constant", "late", "late_begin", "late_gamma_C", "reached")
+        cells = [f"{columns[name][i]:.4g}" for name in names]
+        quarter = f"{np.pi / (2 * columns['omega'][i]):.4g}"
+        lines.append(f"| {N:g} | {quarter} | " + " | ".join(cells) + " |")
+    return lines
