@@ -31,7 +31,7 @@ BAND = 0.01
 # In quarter periods of the slowest mode: when dephasing begins, and how far and how finely curves
 # are looked at.
 _BEGINS = np.linspace(0.5, 1.0, 51)
-_LONG, _SHORT, _SAMPLES = 4, 2, 800
+_LONG, _SAMPLES = 8, 800
 # In units of its omega; 4 is critical damping.
 _RATES = 4 * np.geomspace(0.2, 400.0, 60)
 
@@ -52,8 +52,11 @@ def energy_modes(N: int, F: float) -> tuple[np.ndarray, np.ndarray]:
 
 def deficits(
     modes: tuple[np.ndarray, np.ndarray], gamma_C: float, ts: np.ndarray, begins: np.ndarray
-) -> np.ndarray:
-    """Return 1 - E_B/(N/2) at times after dephasing begins, shape (T, begins)."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return 1 - E_B/(N/2) at times after dephasing begins, and a bound of it from the last one on.
+
+    Shapes are (T, begins) and (begins,). A mode's f^2 + (f'/omega)^2 never grows.
+    """
     omega, weights = (x[:, None] for x in modes)
     value, slope = np.cos(omega * begins), -omega * np.sin(omega * begins)
     # f = a exp(-s t) + b exp(-r t) with the roots s, r of s^2 - (gamma_C/2) s + omega^2.
@@ -61,7 +64,10 @@ def deficits(
     r = omega**2 / s
     a = -(slope + r * value) / (s - r)
     fast, slow = np.exp(-s * ts).T, np.exp(-r * ts).T
-    return (fast @ (weights * a) + slow @ (weights * (value - a))).real
+    parts = a * fast[-1][:, None], (value - a) * slow[-1][:, None]
+    size = np.hypot((parts[0] + parts[1]).real, ((s * parts[0] + r * parts[1]) / omega).real)
+    curves = (fast @ (weights * a) + slow @ (weights * (value - a))).real
+    return curves, np.sum(np.abs(weights) * size, axis=0)
 
 
 def data(quick: bool) -> Columns:
@@ -76,16 +82,15 @@ def _row(N: int) -> dict[str, float]:
     slowest = float(modes[0].min())
     quarter = np.pi / (2 * slowest)
     begins, rates = quarter * _BEGINS, slowest * _RATES
-    long = quarter * np.arange(1, _LONG * _SAMPLES + 1) / _SAMPLES
-    short = long[: _SHORT * _SAMPLES]
+    ts = quarter * np.arange(1, _LONG * _SAMPLES + 1) / _SAMPLES
     constant = np.concatenate(
-        [settling_times(long, deficits(modes, rate, long, np.zeros(1))) for rate in rates]
+        [settling_times(ts, *deficits(modes, rate, ts, np.zeros(1))) for rate in rates]
     )
     late = np.stack(
-        [begins + settling_times(short, deficits(modes, rate, short, begins)) for rate in rates]
+        [begins + settling_times(ts, *deficits(modes, rate, ts, begins)) for rate in rates]
     )
     rate, begin = np.unravel_index(np.argmin(late), late.shape)
-    free = modes[1] @ np.cos(np.outer(modes[0], long))
+    free = modes[1] @ np.cos(np.outer(modes[0], ts))
     return {
         "F_over_g": INTERMEDIATE,
         "N": N,
@@ -95,16 +100,19 @@ def _row(N: int) -> dict[str, float]:
         "late": late.min(),
         "late_begin": begins[begin],
         "late_gamma_C": rates[rate],
-        "reached": long[np.argmax(free <= BAND)],
+        "reached": ts[np.argmax(free <= BAND)],
     }
 
 
-def settling_times(ts: np.ndarray, deficits: np.ndarray) -> np.ndarray:
-    """Return the first of some times from which columns (T, B) stay in the band, shape (B,)."""
+def settling_times(ts: np.ndarray, deficits: np.ndarray, later: np.ndarray) -> np.ndarray:
+    """Return the first of some times from which columns (T, B) stay in the band for good, (B,).
+
+    Infinite where they do not, or where the bound (B,) of what comes later does not tell.
+    """
     outside = ~(np.abs(deficits) <= BAND)
     # The number of times up to the last one outside; there may be none within, which is inf.
     until = np.where(outside.any(axis=0), len(ts) - np.argmax(outside[::-1], axis=0), 0)
-    return np.append(ts, np.inf)[until]
+    return np.where(later <= BAND, np.append(ts, np.inf)[until], np.inf)
 
 
 def plot(columns: Columns) -> "Figure":
@@ -113,7 +121,7 @@ def plot(columns: Columns) -> "Figure":
         panel, times = axes[0]
         drawn = {name: column[0] for name, column in select(columns, N=_DRAWN).items()}
         F, quarter = drawn["F_over_g"], np.pi / (2 * drawn["omega"])
-        ts = quarter * np.linspace(0.0, _LONG, 1601)
+        ts = quarter * np.linspace(0.0, 4.0, 1601)
         late = qb.PiecewiseConstant([drawn["late_begin"]], [0.0, drawn["late_gamma_C"]])
         for gamma_C, label, style in (
             (0.0, r"$\gamma_C = 0$", "C2-"),

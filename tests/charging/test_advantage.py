@@ -31,7 +31,10 @@ def collective(F, N, resource, **others):
     return qb.StarBattery(N=N, F=F, g=g, gamma_C=0.1, **others)
 
 
-@pytest.mark.parametrize(("F", "N", "values"), POWER)
+@pytest.mark.parametrize(
+    ("F", "N", "values"),
+    [POWER[0], *(pytest.param(*row, marks=pytest.mark.slow) for row in POWER[1:])],
+)
 def test_average_power(F, N, values):
     for resource, expected in zip(RESOURCES, values, strict=True):
         model = collective(F, N, resource)

@@ -164,6 +164,7 @@ def test_what_is_switched_suddenly_costs_what_it_held():
         assert work == pytest.approx(-float(before.coupling_energy[0]), abs=1e-7)
 
 
+@pytest.mark.slow
 def test_in_the_steady_state_the_battery_holds_its_share():
     costs = qb.energetics(qb.StarBattery(N=jnp.arange(1, 6), N_max=5, F=2.0, gamma_C=1.0), [2000.0])
     N = np.arange(1, 6)[:, None]
@@ -171,6 +172,7 @@ def test_in_the_steady_state_the_battery_holds_its_share():
     np.testing.assert_allclose(costs.heat["gamma_C"], 0.0, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_batch_is_a_loop_and_compiles_and_differentiates():
     ts = [0.0, 3.0, 8.0]
     F = jnp.array([0.4, 1.5])
@@ -212,7 +214,7 @@ def flash(t):
     return jnp.where((t > 4.0001) & (t < 4.0002), 300.0, 0.0)
 
 
-@pytest.mark.parametrize("name", ["gamma_C", "g"])
+@pytest.mark.parametrize("name", [pytest.param("gamma_C", marks=pytest.mark.slow), "g"])
 def test_fast_pulses_are_right_or_flagged(name):
     def wave(t):
         return 1 + 0.5 * jnp.sin(60 * t)

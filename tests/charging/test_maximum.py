@@ -48,6 +48,7 @@ def test_the_first_maximum_is_not_the_highest():
     np.testing.assert_allclose((top.tau, top.value), (7.131, 1.7499), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_power_by_dense_samples():
     found = best("power", N=3, F=0.7)
     model = qb.StarBattery(N=3, F=0.7, gamma_C=0.1)
@@ -114,7 +115,7 @@ def test_derivatives(of, of_value, of_time):
     ],
     ids=["losses", "pulse", "local noise"],
 )
-@pytest.mark.parametrize("of", ["energy", "ergotropy"])
+@pytest.mark.parametrize("of", ["energy", pytest.param("ergotropy", marks=pytest.mark.slow)])
 def test_any_model_by_dense_samples(parameters, of):
     parameters = {"N": 2, "F": 0.8} | parameters
     found = best(of, t_end=12.0, **parameters)

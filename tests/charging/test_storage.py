@@ -66,6 +66,7 @@ def test_a_drive_that_is_ramped_down():
     assert battery.charged_energy == pytest.approx(float(same.energy[0]), abs=1e-7)
 
 
+@pytest.mark.slow
 def test_a_batch_is_a_loop_and_has_derivatives():
     def half_life(F):
         model = qb.StarBattery(N=2, F=F, gamma_C=0.2, Gamma_down=0.1)

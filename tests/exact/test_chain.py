@@ -109,7 +109,14 @@ def test_splittings_to_relative_precision(N, F):
     np.testing.assert_allclose(ours, mp_log_splittings(N, F), rtol=0, atol=1e-11)
 
 
-@pytest.mark.parametrize(("N", "F"), [(8, 0.5), (21, 0.5), (20, 1.0), (20, 0.2)])
+@pytest.mark.parametrize(
+    ("N", "F"),
+    [
+        (8, 0.5),
+        *(pytest.param(N, F, marks=pytest.mark.slow) for N, F in ((21, 0.5), (20, 1.0))),
+        (20, 0.2),
+    ],
+)
 def test_derivatives_of_splittings_by_F_and_g(N, F):
     def of_F(F):
         return in_order(sectors.diagonalise(qb.StarBattery(N=N, F=F)))

@@ -79,6 +79,7 @@ def test_the_slowest_weighty_mode_against_all_levels(N, F, weight):
     assert float(ours) == pytest.approx(float(whole.log_omega), rel=1e-13)
 
 
+@pytest.mark.slow
 def test_charging_times_of_many_qubits_and_their_derivatives():
     def log_tau(F, g=1.0):
         model = qb.StarBattery(N=3000, F=F, g=g)

@@ -251,6 +251,7 @@ def test_a_batch_is_its_members():
         np.testing.assert_allclose(curves.ergotropy[i], curve.ergotropy, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_derivatives_of_a_steady_state():
     def ergotropy(rates, method):
         model = qb.StarBattery(N=4, F=0.5, gamma_C=0.3, gamma_down=rates[0], gamma_z=rates[1])

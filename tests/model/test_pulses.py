@@ -222,7 +222,9 @@ def test_stops_are_checked():
         qb.Pulse(jnp.sin, stops=1.0)
 
 
-@pytest.mark.parametrize("later", [[1e5], [1e2, 1e3, 1e4, 1e5]])
+@pytest.mark.parametrize(
+    "later", [pytest.param([1e5], marks=pytest.mark.slow), [1e2, 1e3, 1e4, 1e5]]
+)
 def test_a_late_time_takes_nothing_from_the_earlier_ones(later):
     model = qb.StarBattery(1, qb.Pulse(gaussian, 10.0, 10.03, 0.1), gamma_C=0.1, kappa=0.3)
     alone = qb.evolve(model, [12.0], method="kvaerno5").energy

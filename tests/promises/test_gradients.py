@@ -164,7 +164,10 @@ FIRST_ORDER = {
 }
 
 
-@pytest.mark.parametrize("name", FIRST_ORDER)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[] if n == "settling" else pytest.mark.slow) for n in FIRST_ORDER],
+)
 def test_second_derivatives_that_are_not_known_are_nan(name):
     function = FIRST_ORDER[name]
     assert np.isfinite(jax.grad(function)(0.5))
