@@ -21,7 +21,7 @@ together: `daemonic_ergotropy`, `joint_ergotropy`, `mutual_information`.
 Trial states: `fit_bose_einstein`, `fit_coherent_mixture`.
 To QuTiP and back: `to_qutip`, `from_qutip`.
 Errors: `ArgumentError`, `SolveError`; a solve reports a `Status`.
-Compiled programs that outlive the process: `use_cache`.
+Compiled programs that outlive the process: `use_cache`. Versions and devices: `about`.
 
 Importing qbjax switches JAX to double precision, which the physics needs: decay rates of 1e-9 are
 ordinary here. The environment variable QBJAX_ENABLE_X64=0, set before, keeps it as it is.
@@ -43,6 +43,7 @@ from qbjax.charging.dephasing import OptimalDephasing, optimal_dephasing
 from qbjax.charging.energetics import Energetics, energetics
 from qbjax.charging.storage import Storage, storage
 from qbjax.charging.times import ChargingTime, charging_time, decay_rate
+from qbjax.common.about import about
 from qbjax.common.cache import use_cache
 from qbjax.common.checks import ArgumentError, SolveError, Status
 from qbjax.evolution.evolve import evolve
@@ -99,6 +100,7 @@ __all__ = [
     "Storage",
     "Term",
     "Trajectory",
+    "about",
     "advantage",
     "average_power",
     "capacity",

@@ -8,11 +8,9 @@ import argparse
 import json
 import math
 import os
-import platform
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -51,7 +49,6 @@ _COLUMNS = (
 )
 # Of a longer table so many rows are shown at either end.
 _ROWS = 1000
-_CORE = ("jax", "jaxlib", "equinox", "diffrax", "optax", "numpy", "matplotlib", "xarray", "zarr")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -312,22 +309,7 @@ def _reproduce(options: argparse.Namespace) -> Result:
 
 
 def _info(options: argparse.Namespace) -> Result:
-    versions = {name: _version(name) for name in _CORE}
-    return {
-        "qbjax": qb.__version__,
-        "python": platform.python_version(),
-        **versions,
-        "devices": [str(device) for device in jax.devices()],
-        "platform": jax.default_backend(),
-        "precision": "double" if jax.config.read("jax_enable_x64") else "single",
-    }
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
+    return qb.about()
 
 
 def _fields(solution: Printed) -> dict[str, Any]:

@@ -63,8 +63,8 @@ class Job:
         self.first = self.ends[0]
         self.exact = points.applies(self.first, method)
         self.inner = "gamma_C" if self._gamma_C_is_alone() else None
-        functions = any(each.source for each in observables)
-        require(ts is None or functions, "ts", "left out where no function uses it", "given")
+        used = any(each.source or each.until for each in observables)
+        require(ts is None or used, "ts", "left out where nothing uses it", "given")
 
     def axes(self, each: Observable) -> tuple[str, ...]:
         """Return the axes of an observable: that of a best dephasing rate has no gamma_C."""
@@ -193,6 +193,8 @@ def _check_names(build: Callable[..., StarBattery], grid: Grid) -> None:
             "a function of parameters, such as functools.partial(qbjax.StarBattery, kappa=0.1)"
         )
         kind = f"one whose arguments are wrong ({error})" if callable(build) else type(build)
+        if isinstance(build, StarBattery):
+            kind = "a model that is made already"
         require(False, "model", requirement, kind)
     no_numbers = {"N_max", "charger", "hamiltonian", "jumps", "frame"}
     listed = ", ".join(name for name in known if name not in no_numbers)

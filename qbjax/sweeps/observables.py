@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Callable
 from dataclasses import fields
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from qbjax.charging.dephasing import OptimalDephasing, optimal_dephasing
+from qbjax.charging.maximum import FIGURES
 from qbjax.charging.times import DEFINITIONS, ChargingTime, charging_time
 from qbjax.common.checks import ArgumentError, Status, require, users_function
 from qbjax.evolution.evolve import evolve
@@ -60,6 +62,18 @@ class Solved:
         key = "charging", definition
         return self._once(key, lambda: charging_time(self.model, definition, throw=False))
 
+    def maximum(self, of: str) -> ChargingTime:
+        """Return when a figure of merit is largest up to the last time of the trajectory."""
+        require(
+            self.ts is not None, "ts", f"given for the largest {of}: the last is looked up to", None
+        )
+        assert self.ts is not None
+        end = self.ts[-1]
+        return self._once(
+            ("maximum", of),
+            lambda: charging_time(self.model, "maximum", of=of, t_end=end, throw=False),
+        )
+
     def optimum(self, definition: str) -> OptimalDephasing:
         """Return the best dephasing rate by a definition."""
         key = "optimum", definition
@@ -106,6 +120,8 @@ class Observable(eqx.Module):
         From the solves of a model to a value and its status.
     of_optimum
         Whether it belongs to the best dephasing rate, and has no dimension gamma_C.
+    until
+        Whether it hangs on the last of the times.
     iterated
         Whether it is found step by step: side by side, all points would wait for the slowest.
     source
@@ -119,6 +135,7 @@ class Observable(eqx.Module):
     of_optimum: bool = False
     iterated: bool = False
     source: str = ""
+    until: bool = False
 
 
 def _figure(field: str) -> Callable[[Solved], Measured]:
@@ -127,6 +144,10 @@ def _figure(field: str) -> Callable[[Solved], Measured]:
 
 def _charging(definition: str) -> Callable[[Solved], Measured]:
     return lambda s: (s.charging(definition).tau, s.charging(definition).status)
+
+
+def _largest(of: str, field: str) -> Callable[[Solved], Measured]:
+    return lambda s: (getattr(s.maximum(of), field), s.maximum(of).status)
 
 
 def _optimal(definition: str, field: str) -> Callable[[Solved], Measured]:
@@ -158,6 +179,14 @@ def _named() -> dict[str, Observable]:
             name, measure = f"{field}_star_{definition}", _optimal(definition, field)
             slow = definition != "decay_rate"
             named.append(Observable(name, units, f"{words} {by}", measure, True, slow))
+    for of in FIGURES:
+        words, units = of.replace("_", " "), f"({ENERGY}) / ({TIME})" if "power" in of else ENERGY
+        for name, unit, what, field in (
+            (f"tau_maximum_{of}", TIME, "time of the largest", "tau"),
+            (f"max_{of}", units, "largest", "value"),
+        ):
+            measure = _largest(of, field)
+            named.append(Observable(name, unit, f"{what} {words}", measure, until=True))
     return {observable.name: observable for observable in named}
 
 
@@ -173,7 +202,9 @@ def observable(value: object) -> Observable:
     forms = f"functions, qbjax.grad_of(...), or names out of {', '.join(NAMED)}"
     if isinstance(value, str) and value in NAMED:
         return NAMED[value]
-    raise ArgumentError(f"Argument `observables` must be {forms}, but is {value!r}.")
+    close = difflib.get_close_matches(str(value), NAMED, 1)
+    meant = f" Did you mean {close[0]!r}?" if close else ""
+    raise ArgumentError(f"Argument `observables` must be {forms}, but is {value!r}.{meant}")
 
 
 # What a function of the user's own may ask for, by the names of its arguments.

@@ -70,7 +70,9 @@ def sweep(
         "log_relaxation_time"); charging times "tau_<definition>", by the definitions "fit",
         "decay_rate", "settling" and "integral"; the best dephasing rate and its time,
         "gamma_C_star_<definition>" and "tau_star_<definition>", which have no dimension gamma_C
-        unless it sets more of the model than its dephasing rate.
+        unless it sets more of the model than its dephasing rate; "tau_maximum_<of>" and
+        "max_<of>", when "energy", "ergotropy", "average_power" or "power" is largest up to the last
+        of `ts`, and its value.
         Derivatives: `qbjax.grad_of`. Functions of (model, steady state, trajectory) that return a
         number, or an array of the same shape at every padded size of N, by JAX operations (no `if`
         on values); the status is that of what they look at. A model that depends on time has no
@@ -81,8 +83,8 @@ def sweep(
     method
         Of the steady states: see `qbjax.steady_state`.
     ts
-        Times of the trajectories, shape (T,), in 1 / unit of g, for functions that use them; None:
-        no trajectory. Refused without a function.
+        Times of the trajectories, shape (T,), in 1 / unit of g, for functions that use them and for
+        the largest figures on the way; None: no trajectory. Refused where nothing uses them.
     store
         A directory for a Zarr store. A sweep that was interrupted goes on where it was; the store
         of another sweep, also of a larger grid, is refused. Functions are told apart by their

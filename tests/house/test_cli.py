@@ -173,6 +173,8 @@ def test_info(capsys):
     assert found["qbjax"] == qb.__version__
     assert found["precision"] == "double"
     assert found["devices"]
+    assert found == qb.about()
+    assert f"qbjax       {qb.__version__}" in repr(qb.about()).splitlines()
 
 
 def test_human_output_is_aligned(capsys):

@@ -129,3 +129,20 @@ def test_names_are_what_the_solvers_return():
         assert set(expected) == set(observables.NAMED)
         for name, value in expected.items():
             np.testing.assert_allclose(found[name][i], value, rtol=1e-8, err_msg=name)
+
+
+def test_the_best_moment_by_name():
+    model = functools.partial(qb.StarBattery, gamma_C=0.1)
+    names = ["tau_maximum_energy", "max_energy"]
+    found = qb.sweep(model, {"N": [1, 2], "F": [2.0]}, names, ts=[20.0])
+    for N in (2,):
+        best = qb.charging_time(model(N=N, F=2.0), "maximum", of="energy", t_end=20.0)
+        one = found.sel(N=N, F=2.0)
+        np.testing.assert_allclose(one.tau_maximum_energy, best.tau, rtol=1e-7)
+        np.testing.assert_allclose(one.max_energy, best.value, rtol=1e-12)
+    with pytest.raises(qb.ArgumentError, match="`ts` must be given for the largest energy"):
+        qb.sweep(model, {"N": [1], "F": [2.0]}, "max_energy")
+    with pytest.raises(qb.ArgumentError, match="Did you mean 'max_energy'"):
+        qb.sweep(model, {"N": [1], "F": [2.0]}, "max_enery")
+    with pytest.raises(qb.ArgumentError, match="but is a model that is made already"):
+        qb.sweep(model(N=1, F=1.0), {"F": [2.0]}, "energy")
