@@ -22,7 +22,7 @@ lifetimes of the fastest decay, which end where pulses stop. They are tested by 
 many points, and by the first law: change of energy = work + heat.
 """
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -41,8 +41,9 @@ from qbjax.common.checks import (
     require,
     warn_unless_ok,
 )
+from qbjax.common.labelled import Labelled
 from qbjax.common.memory import memory
-from qbjax.common.printing import Line, Printed, status_text
+from qbjax.common.printing import Line, status_text
 from qbjax.evolution.evolve import checked_start, checked_times, evolve
 from qbjax.evolution.observe import Observe, Problem
 from qbjax.evolution.resolution import needed_pieces, pieces
@@ -76,7 +77,7 @@ _PER_PERIOD, _PER_DECAY, _FEWEST, _WITH_PULSES, _MOST, _TRACED = 1.0, 0.1, 16, 2
 _ADVICE = "see error_estimate and residual. Give pulses `stops`, ask for more times, or lower t"
 
 
-class Energetics(Printed):
+class Energetics(Labelled):
     """What charging costs over time, from the start to each of T times, with the evidence.
 
     Energies, works and heats are in the unit of omega_B, of shape (T,); a batch puts its axes in
@@ -118,6 +119,14 @@ class Energetics(Printed):
     >>> print(costs.drive_work.round(4), costs.efficiency.round(4))
     [1.0638 2.0767] [0.3903 0.5986]
     """
+
+    _axes: ClassVar = dict.fromkeys(
+        (
+            *("ts", "drive_work", "switching_work", "heat", "battery_energy", "charger_energy"),
+            *("coupling_energy", "drive_energy", "ergotropy", "efficiency"),
+        ),
+        ("t",),
+    )
 
     ts: jax.Array
     drive_work: jax.Array

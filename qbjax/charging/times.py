@@ -39,7 +39,8 @@ from qbjax.common.checks import (
     require,
     require_choice,
 )
-from qbjax.common.printing import Line, Printed, status_text
+from qbjax.common.labelled import Labelled
+from qbjax.common.printing import Line, status_text
 from qbjax.exact import rates
 from qbjax.exact.applies import is_exact, obstacle, without_idle_drive
 from qbjax.model.batching import map_batch
@@ -51,7 +52,7 @@ _DEFINITIONS: dict[str, type[Definition]] = {
 DEFINITIONS = tuple(_DEFINITIONS)
 
 
-class ChargingTime(Printed):
+class ChargingTime(Labelled):
     """A charging time and what its definition gives besides.
 
     Attributes

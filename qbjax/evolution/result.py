@@ -1,11 +1,14 @@
 """A charging curve with the evidence for it."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax
 from jaxtyping import PyTree
 
 from qbjax.basis.states import battery_state
-from qbjax.common.printing import Line, Printed, status_text
+from qbjax.common.labelled import Labelled
+from qbjax.common.printing import Line, status_text
 from qbjax.model.star_battery import StarBattery
 
 # What may be saved of a state, by name.
@@ -19,7 +22,7 @@ ADVICE = (
 )
 
 
-class Trajectory(Printed):
+class Trajectory(Labelled):
     """A charging curve and its evidence; what was not asked for in `save` is None.
 
     Shapes are those of one model, with T times, L = N_max + 1 and d_c levels of the charger; a
@@ -74,6 +77,14 @@ class Trajectory(Printed):
     >>> print(curve.energy.round(4), curve.populations.shape, curve.ergotropy)
     [0.     0.5694] (2, 3) None
     """
+
+    _axes: ClassVar = dict.fromkeys(
+        ("ts", "energy", "ergotropy", "power", "error_estimate", "status", "observables"), ("t",)
+    ) | {
+        "populations": ("t", "n"),
+        "battery": ("t", "n", "m"),
+        "rho": ("t", "c", "n", "d", "m"),
+    }
 
     ts: jax.Array
     # None where it was not asked for, which whoever asked knows: no type says so.

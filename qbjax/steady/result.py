@@ -1,5 +1,7 @@
 """A steady state as it is returned: what a method found, with figures of merit and the evidence."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -7,7 +9,8 @@ from jaxtyping import PyTree
 
 from qbjax.basis import ladder
 from qbjax.basis.states import LadderState, battery_state
-from qbjax.common.printing import Line, Printed, status_text
+from qbjax.common.labelled import Labelled
+from qbjax.common.printing import Line, status_text
 from qbjax.model.star_battery import StarBattery
 from qbjax.states.passive import passive_excitations, populations_of
 
@@ -18,7 +21,7 @@ ADVICE = (
 )
 
 
-class SteadyState(Printed):
+class SteadyState(Labelled):
     """The state that charging settles in, its figures of merit, and the evidence.
 
     Shapes are those of one model, with L = N_max + 1 and d_c levels of the charger; a batch of
@@ -76,6 +79,8 @@ class SteadyState(Printed):
     >>> print(ss.populations.round(4), ss.rho.shape, ss.residual < 1e-15)
     [0.3919 0.2162 0.3919] (2, 3, 2, 3) True
     """
+
+    _axes: ClassVar = {"populations": ("n",), "battery": ("n", "m"), "rho": ("c", "n", "d", "m")}
 
     # None where it was not asked for, which whoever asked knows: no type says so.
     rho: jax.Array
