@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
+
+    from qbjax.evolution.result import Trajectory
 
 # Widths of one and of two columns in cm.
 ONE_COLUMN, TWO_COLUMNS = 8.6, 17.8
@@ -126,32 +128,59 @@ def tomogram(ax: Axes, rho: ArrayLike, label: str, ladder: bool = True) -> AxesI
 
 
 def charging_curve(
-    ax: Axes, ts: ArrayLike, energy: ArrayLike, ergotropy: ArrayLike | None = None
-) -> None:
+    ax: Axes | Trajectory,
+    ts: ArrayLike | None = None,
+    energy: ArrayLike | None = None,
+    ergotropy: ArrayLike | None = None,
+) -> Figure | None:
     """Draw the energy, and the ergotropy where given, against time.
 
     Parameters
     ----------
     ax
-        Where to draw.
+        Where to draw; or a `qbjax.Trajectory` of one model, alone, for a figure of its own.
     ts
         Times in the unit of 1/g, shape (T,).
     energy, ergotropy
         In the unit of omega_B, shape (T,).
 
+    Returns
+    -------
+    The figure of a trajectory, which `.savefig(path)` keeps; else None.
+
+    Raises
+    ------
+    ArgumentError
+        Where neither axes and an energy nor a trajectory with one are given.
+
     Examples
     --------
     >>> import qbjax as qb
     >>> curve = qb.evolve(qb.StarBattery(N=4, F=0.5), [0.0, 1.0, 2.0])
+    >>> figure = qb.plot.charging_curve(curve)
+
+    In a panel of your own:
+
     >>> with qb.plot.figure(8.6, 6.0) as (figure, axes):
     ...     qb.plot.charging_curve(axes[0, 0], curve.ts, curve.energy, curve.ergotropy)
     """
-    ax.plot(ts, energy, label="$E_B$")
+    if ts is None:
+        one = getattr(ax, "energy", None)
+        words = "axes, with times and energies, or a trajectory of one model with its energy"
+        require(one is not None and np.ndim(one) == 1, "ax", words, type(ax).__name__)
+        curve = cast("Trajectory", ax)
+        with figure(ONE_COLUMN, 6.0) as (made, axes):
+            charging_curve(axes[0, 0], curve.ts, curve.energy, curve.ergotropy)
+        return made
+    require(energy is not None, "energy", "given with the times", None)
+    panel = cast("Axes", ax)
+    panel.plot(ts, energy, label="$E_B$")
     if ergotropy is not None:
-        ax.plot(ts, ergotropy, "--", label=r"$\mathcal{E}_B$")
-        ax.legend()
-    ax.set_xlabel("$t$ ($1/g$)")
-    ax.set_ylabel(r"energy ($\omega_B$)")
+        panel.plot(ts, ergotropy, "--", label=r"$\mathcal{E}_B$")
+        panel.legend()
+    panel.set_xlabel("$t$ ($1/g$)")
+    panel.set_ylabel(r"energy ($\omega_B$)")
+    return None
 
 
 def charging_time(

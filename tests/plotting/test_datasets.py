@@ -143,3 +143,14 @@ def test_cells_of_a_map_end_as_far_out_as_their_neighbours_begin(x):
     middle = (there(values)[1:] + there(values)[:-1]) / 2
     ends = 2 * there(values)[[0, -1]] - middle[[0, -1]]
     np.testing.assert_allclose(there(edges), [ends[0], *middle, ends[1]], atol=1e-12)
+
+
+def test_a_trajectory_has_a_figure_of_its_own():
+    curve = qb.evolve(qb.StarBattery(N=2, F=0.5), [0.0, 1.0, 2.0])
+    (panel,) = qb.plot.charging_curve(curve).axes
+    for line, expected in zip(panel.lines, (curve.energy, curve.ergotropy), strict=True):
+        np.testing.assert_array_equal(line.get_ydata(), expected)
+    batch = qb.evolve(qb.StarBattery(N=2, F=[0.5, 1.0]), [0.0, 1.0], save="power")
+    for wrong in (batch, qb.evolve(qb.StarBattery(N=2, F=[0.5, 1.0]), [0.0, 1.0]), 3):
+        with pytest.raises(qb.ArgumentError, match="`ax` must be axes, with times"):
+            qb.plot.charging_curve(wrong)
