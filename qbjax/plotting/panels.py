@@ -174,7 +174,7 @@ def charging_curve(
         return made
     require(energy is not None, "energy", "given with the times", None)
     panel = cast("Axes", ax)
-    panel.plot(ts, energy, label="$E_B$")
+    panel.plot(ts, np.asarray(energy), label="$E_B$")
     if ergotropy is not None:
         panel.plot(ts, ergotropy, "--", label=r"$\mathcal{E}_B$")
         panel.legend()
