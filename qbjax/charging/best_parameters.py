@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
@@ -19,11 +17,12 @@ from qbjax.common.checks import (
     SolveError,
     Status,
     as_count,
+    as_seed,
     is_concrete,
     require,
     users_function,
 )
-from qbjax.common.minimise import Minimum, minimise
+from qbjax.common.minimise import minimise
 from qbjax.common.printing import Line, Printed, status_text
 from qbjax.model.pulses import is_pulse
 from qbjax.model.star_battery import StarBattery, over_batch, require_model
@@ -49,7 +48,8 @@ class Optimum(Printed):
         The parameters by name; a pulse where the model has one.
     at_bound
         -1 where a parameter is on its lower bound, 1 on its upper one, else 0, by name; for a pulse
-        with one entry for each of its parameters.
+        with one entry for each of its parameters. Times of jumps have no bounds but each other:
+        where two of them meet, a piece has vanished.
     gradient_norm
         Norm of the gradient there in the variables x of the search, shape (). It vanishes on
         a bound that the figure of merit is pressed against, too.
@@ -140,14 +140,14 @@ def optimize(
         How many ascents to make at once: one from the model's own values, the others from random
         ones, smooth or of random signs where they are the values of a pulse.
     seed
-        Of the random starts.
+        Of the random starts, an integer.
     optimizer
         Any optax optimiser; None means `optax.lbfgs()`. It works on the variables x of
         `qbjax.charging.ranges`, which are of order one.
     max_steps, tolerance
         Where the ascent ends: see `qbjax.common.minimise.minimise`.
     progress
-        Whether to show a progress bar (for one model, on the host).
+        Whether to show a progress bar (for one model and one start, on the host).
 
     Returns
     -------
@@ -179,7 +179,7 @@ def optimize(
     max_steps = as_count(max_steps, "max_steps")
     ranges = {name: ranges_of(model, name, bounds) for name, bounds in parameters.items()}
     _check_objective(objective, model)
-    others = _other_starts(model, ranges, as_count(starts, "starts"), seed)
+    others = _other_starts(model, ranges, as_count(starts, "starts"), as_seed(seed, "seed"))
     settings = (ranges, objective, optimizer, max_steps, tolerance, others)
     if model.batch_shape:
         best = _optimum_batch(model, *settings)
@@ -253,7 +253,10 @@ def _optimum(
         values = found.value[None]
     else:
         every = jax.tree.map(lambda x, more: jnp.concatenate([x[None], more]), first, others)
-        ends = _from_every_start(ascend, every, is_concrete(model, every))
+        # Side by side all of them would wait for the slowest line search, which costs a CPU more
+        # than one after the other. Nor on threads: see `map_batch` on batched linear algebra.
+        on_cpu = jax.default_backend() == "cpu"
+        ends = jax.lax.map(ascend, every) if on_cpu else jax.vmap(ascend)(every)
         values = ends.value
         lowest = jnp.argmin(jnp.where(jnp.isnan(values), jnp.inf, values))
         found = jax.tree.map(lambda x: x[lowest], ends)
@@ -271,21 +274,6 @@ def _optimum(
         converged=found.converged,
         status=jnp.where(found.converged, Status.OK, Status.NOT_CONVERGED),
     )
-
-
-def _from_every_start(ascend: Callable[[PyTree], Minimum], every: PyTree, on_host: bool) -> Minimum:
-    """Return where ascents lead from starts that are stacked, (S, ...)."""
-    if jax.default_backend() != "cpu":
-        return jax.vmap(ascend)(every)
-    if not on_host:
-        return jax.lax.map(ascend, every)
-    # Side by side in one program all of them would wait for the slowest line search. The first one
-    # compiles for the others.
-    count = len(jax.tree.leaves(every)[0])
-    each = [jax.tree.map(lambda x, i=i: x[i], every) for i in range(count)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        ends = [ascend(each[0]), *pool.map(ascend, each[1:])]
-    return jax.tree.map(lambda *same: jnp.stack(same), *ends)
 
 
 def _shown(model: StarBattery, name: str) -> PyTree:

@@ -83,7 +83,7 @@ class Range:
         return jnp.where(below < _ON_BOUND * (b - a), -1, 0) + (above < _ON_BOUND * (b - a))
 
     def random(self, shape: tuple[int, ...], draw: np.random.Generator) -> np.ndarray:
-        """Return other variables x to start from, of a shape, () or (K,).
+        """Return other variables x to start from, of a shape.
 
         Of a row of values between two bounds that is a smooth curve or random signs, as the values
         of a pulse may be.
@@ -91,8 +91,8 @@ class Range:
         if not (math.isfinite(self.low) and math.isfinite(self.high)):
             bounded = math.isfinite(self.low) or math.isfinite(self.high)
             return (_INSIDE if bounded else 0.0) + draw.normal(size=shape)
-        if shape == ():
-            return np.arcsin(draw.uniform(-1, 1))
+        if len(shape) != 1 or shape[0] == 0:
+            return np.arcsin(draw.uniform(-1, 1, shape))
         if draw.integers(2):
             return np.arcsin(draw.choice([-1, 1], shape) * draw.uniform(0.5, 0.99, shape))
         places = (np.arange(shape[0]) + 0.5) / shape[0]

@@ -247,6 +247,13 @@ def as_count(value: object, name: str) -> int:
     raise ArgumentError(f"Argument `{name}` must be a positive integer, but is {value}.")
 
 
+def as_seed(value: object, name: str) -> int:
+    """Return an integer that is not negative, or refuse it."""
+    if isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 0:
+        return int(value)
+    raise ArgumentError(f"Argument `{name}` must be an integer of at least 0, but is {value!r}.")
+
+
 def number_where(condition: Condition, value: jax.Array) -> jax.Array:
     """Return a value, and NaN where a condition does not hold; its derivatives are NaN there, too.
 

@@ -123,8 +123,9 @@ def minimise(
     optimizer
         Any optax optimiser; None means `optax.lbfgs()`, whose line search sets its own steps.
     aux
-        What the first call of the loss gets as aux; later ones get what the last iterate returned,
-        for example the warm start of an inner solve. No gradient passes through it.
+        What the first call of the loss gets as aux, of the structure that it returns; later ones
+        get what the last iterate returned, for example the warm start of an inner solve. No
+        gradient passes through it.
     max_steps
         The most steps to take; the length of the history is one more.
     tolerance
@@ -216,8 +217,10 @@ def _unstarted(
 ) -> _State:
     """Return the state before the first evaluation."""
     value, like = jax.eval_shape(loss, x0, aux)
+    forms = [jax.tree.map(lambda x: (jnp.shape(x),), tree) for tree in (aux, like)]
+    require(forms[0] == forms[1], "aux", "of the form that the loss returns", aux)
     aux = jax.tree.map(lambda x, y: jnp.asarray(x, y.dtype), aux, like)
-    point = _Point(x0, jnp.asarray(jnp.nan, value.dtype), aux, jax.tree.map(jnp.zeros_like, x0))
+    point = _Point(x0, jnp.zeros((), value.dtype), aux, jax.tree.map(jnp.zeros_like, x0))
     return _State(
         phase=jnp.asarray(_Phase.START),
         now=point,
@@ -253,7 +256,7 @@ def _advance(
             state.phase,
             [
                 lambda: (state.now.x, state.optimizer),
-                lambda: _descend(loss, optimizer, state.now, state.optimizer),
+                lambda: _descend(loss, optimizer, state),
                 lambda: (_probe(state.best, tolerance), state.optimizer),
             ],
         )
@@ -268,21 +271,29 @@ def _advance(
 
 
 def _descend(
-    loss: Loss, optimizer: optax.GradientTransformation, now: _Point, state: PyTree
+    loss: Loss, optimizer: optax.GradientTransformation, state: _State
 ) -> tuple[PyTree, PyTree]:
     """Return where a step of the optimiser leads, and the optimiser's state."""
     import optax
 
-    updates, state = optax.with_extra_args_support(optimizer).update(
-        now.gradient,
-        state,
+    now = state.now
+    # Under vmap a line search runs for those that do not descend, too: on a plane it ends at once.
+    descends = state.phase == _Phase.DESCENT
+    gradient = jax.tree.map(lambda x: jnp.where(descends, x, 0.0), now.gradient)
+
+    def value(x: PyTree) -> jax.Array:
+        return jnp.where(descends, loss(x, jax.lax.stop_gradient(now.aux))[0], now.value)
+
+    updates, moved = optax.with_extra_args_support(optimizer).update(
+        gradient,
+        state.optimizer,
         now.x,
         # What the optimisers with a line search ask for; the others ignore it.
         value=now.value,
-        grad=now.gradient,
-        value_fn=lambda x: loss(x, jax.lax.stop_gradient(now.aux))[0],
+        grad=gradient,
+        value_fn=value,
     )
-    return optax.apply_updates(now.x, updates), state
+    return _like(optax.apply_updates(now.x, updates), now.x), _like(moved, state.optimizer)
 
 
 def _started(state: _State, new: _Point, moved: PyTree, tolerance: jax.Array) -> _State:
@@ -332,7 +343,8 @@ def _noted(
 def _probe(point: _Point, tolerance: jax.Array) -> PyTree:
     """Return where a step down the gradient leads that is worth the tolerance."""
     rate = _worth(point, tolerance) / _norm(point.gradient) ** 2
-    return jax.tree.map(lambda x, gradient: x - rate * gradient, point.x, point.gradient)
+    down = jax.tree.map(lambda x, gradient: x - rate * gradient, point.x, point.gradient)
+    return _like(down, point.x)
 
 
 def _probed(state: _State, new: _Point, moved: PyTree, tolerance: jax.Array) -> _State:
@@ -344,6 +356,11 @@ def _probed(state: _State, new: _Point, moved: PyTree, tolerance: jax.Array) -> 
 
 def _worth(point: _Point, tolerance: jax.Array) -> jax.Array:
     return tolerance * (1 + jnp.abs(point.value))
+
+
+def _like(values: PyTree, others: PyTree) -> PyTree:
+    """Return values in the types of others, which a loop keeps."""
+    return jax.tree.map(lambda x, y: jnp.asarray(x, jnp.result_type(y)), values, others)
 
 
 def _pick(condition: jax.Array, chosen: PyTree, other: PyTree) -> PyTree:

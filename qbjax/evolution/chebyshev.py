@@ -66,7 +66,7 @@ def _run(
             shared or series,
             progress,
             plan,
-            View(options.observe, problem, t),
+            View(options.observe, problem.generator(t)),
             gradient=options.gradient,
             max_steps=options.max_steps,
         )

@@ -41,7 +41,8 @@ class Plan(eqx.Module):
     times, which
         The times, and the numbers of their steps, shape (T,) each.
     count
-        The number of equal steps to the last of the times, shape ().
+        The number of equal steps to the last of the times, shape (); one of length zero where
+        there is no time between.
     c
         The coefficients of a whole step, and of those to the times, shape (1 + T, 96).
     is_enough
@@ -151,7 +152,8 @@ def advance(
         reverse=_REVERSE,
     )
     state, views = jax.tree.map(lambda x: jnp.where(arrives, x, jnp.nan), (state, views))
-    return Progress(state, error, progress.steps + count), views
+    taken = jnp.where(plan.c[0, 0] == 1, 0, count)
+    return Progress(state, error, progress.steps + taken), views
 
 
 def _step(

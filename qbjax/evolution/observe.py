@@ -45,11 +45,10 @@ class Observe(eqx.Module):
 
     def __call__(self, t: jax.Array, stored: jax.Array, problem: Problem) -> dict[str, PyTree]:
         """Return them at one time, with the trace and what the topmost level holds."""
-        return self.finish(t, self.view(t, stored, problem), problem)
+        return self.finish(t, self.view(problem.generator(t), stored), problem)
 
-    def view(self, t: jax.Array, stored: jax.Array, problem: Problem) -> dict[str, jax.Array]:
+    def view(self, generator: Generator, stored: jax.Array) -> dict[str, jax.Array]:
         """Return no more of a stored state than they need: a linear function of it."""
-        generator = problem.generator(t)
         view = {"levels": stored_states.populations(generator, stored)}
         if "power" in self.save:
             view["slopes"] = stored_states.populations(generator, generator(stored))
@@ -89,9 +88,8 @@ class View(eqx.Module):
     """What `Observe` needs of a stored state at one time: a linear function of it."""
 
     observe: Observe
-    problem: Problem
-    t: jax.Array
+    generator: Generator
 
     def __call__(self, stored: jax.Array) -> dict[str, jax.Array]:
         """Return the view of a stored state."""
-        return self.observe.view(self.t, stored, self.problem)
+        return self.observe.view(self.generator, stored)

@@ -69,7 +69,12 @@ def map_batch(
 
 
 # What it says where derivatives of second order are asked for through those of reverse mode.
-_FORWARD_ERRORS = "forward-mode autodiff", "support reverse-mode", "'NoneType' and 'tuple'"
+_FORWARD_ERRORS = (
+    "forward-mode autodiff",
+    "support reverse-mode",
+    "Reverse-mode differentiation does not work",
+    "'NoneType' and 'tuple'",
+)
 _FORWARD = (
     'Argument `gradient` of qbjax.evolve must be "forward" for jax.jvp, jax.jacfwd and jax.hessian '
     '(written as jacfwd of jacfwd), but is "reverse", as in all that is built on it.'

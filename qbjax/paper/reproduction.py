@@ -40,7 +40,7 @@ _FIGURES: dict[str, tuple[str, str, ModuleType]] = {
     "ratio": ("extended_ratio", "Beyond Fig. 3: the limit of large N", extended_ratio),
     "time": ("extended_time", "Beyond Fig. 7: the crossovers", extended_time),
     "costs": ("costs", "What charging costs, and what sharing a charger gains", costs),
-    "late": ("late", "Dephased late, a battery settles soonest", late),
+    "late": ("late", "Dephased late, a battery settles sooner", late),
     "noise": ("local_noise", "Does asymptotic freedom survive local noise?", local_noise),
 }
 FIGURES = tuple(_FIGURES)

@@ -92,6 +92,7 @@ def test_wrong_input_gets_one_line(arguments, words):
         qb.advantage(qb.StarBattery(N=2, F=0.5), **arguments)
 
 
+@pytest.mark.slow
 def test_a_shared_drive_is_constant():
     model = qb.StarBattery(N=2, F=qb.PiecewiseConstant([1.0], [0.5, 0.1]))
     with pytest.raises(qb.ArgumentError, match="`F` must be constant in time for the resource"):

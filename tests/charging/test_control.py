@@ -1,5 +1,6 @@
 """Optimised pulses: closed forms of bang-bang control, and the best values known."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def stored(model):
 
 
 def test_the_switch_of_bang_off_control():
-    """Three pieces, on and off: the third stays off, so that one switch is what is found."""
+    """On and off, where the best time to switch is known."""
     drive = qb.PiecewiseConstant([1.0], [1.0, 0.0])
     model = qb.StarBattery(N=1, F=drive, gamma_C=0.0)
     best = qb.optimize(model, stored, {"F.times": (0.0, SHORTEST)})
@@ -64,7 +65,7 @@ def test_many_starts_find_the_highest_hill():
 
 
 @pytest.mark.parametrize("one", [Range(-1.0, 2.0), Range(0.1, 9.0), Range(-np.inf, 3.0)])
-@pytest.mark.parametrize("shape", [(), (24,)])
+@pytest.mark.parametrize("shape", [(), (24,), (0,), (2, 3)])
 def test_random_starts_lie_inside(one, shape):
     draw = np.random.default_rng(0)
     for _ in range(20):
@@ -72,6 +73,27 @@ def test_random_starts_lie_inside(one, shape):
         assert np.shape(x) == shape
         p = one.parameter(jnp.asarray(x), jnp.full(shape, 0.5))
         assert np.all((one.low <= p) & (p <= one.high))
+
+
+def test_starts_take_an_objective_with_linear_algebra_of_its_own():
+    """Batched LAPACK on several threads would hang."""
+
+    def merit(model):
+        matrices = model.F * jnp.ones((64, 40, 40)) + jnp.eye(40)
+        return -((jnp.linalg.eigvalsh(matrices).max() - 30.0) ** 2)
+
+    best = qb.optimize(qb.StarBattery(N=1, F=0.5), merit, {"F": (0.1, 1.0)}, starts=4)
+    np.testing.assert_allclose(best.values, 0.0, atol=1e-9)
+
+
+def test_starts_see_what_an_objective_closes_over():
+    def found(weight):
+        def merit(model):
+            return -((model.F - weight) ** 2)
+
+        return qb.optimize(qb.StarBattery(N=1, F=0.5), merit, {"F": (0.1, 1.0)}, starts=3).value
+
+    np.testing.assert_allclose(jax.vmap(found)(jnp.array([0.3, 0.6])), 0.0, atol=1e-12)
 
 
 def test_times_stay_in_their_order():
@@ -93,7 +115,7 @@ def test_times_stay_in_their_order():
         ({3: (0, 1)}, "by name out of F"),
     ],
 )
-def test_refusals(parameters, message):
+def test_wrong_parameters(parameters, message):
     model = qb.StarBattery(N=1, F=qb.PiecewiseConstant([1.0], [1.0, 0.0]))
     with pytest.raises(ArgumentError, match=message):
         qb.optimize(model, stored, parameters)
@@ -123,3 +145,10 @@ def test_the_best_drives_known_are_reached(N, gamma_C, T, energy, ergotropy):
 
         best = qb.optimize(model, merit, {"F": (-1, 1)}, starts=12, max_steps=400)
         assert best.value > known - 1e-4
+
+
+@pytest.mark.parametrize("given", [{"starts": 0}, {"seed": -1}, {"seed": "a"}, {"starts": 2.5}])
+def test_wrong_settings(given):
+    (name,) = given
+    with pytest.raises(ArgumentError, match=f"`{name}`"):
+        qb.optimize(qb.StarBattery(N=1, F=0.5), hilly, {"F": (0.0, 3.9)}, **given)

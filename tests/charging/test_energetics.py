@@ -191,6 +191,7 @@ def test_a_batch_is_a_loop_and_compiles_and_differentiates():
     assert slope == pytest.approx(float(difference), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_jumps_of_ones_own_are_baths_as_those_by_name():
     local = qb.LocalJump(0.1, np.array([[0.0, 1.0], [0.0, 0.0]]))
     own = qb.energetics(qb.StarBattery(N=2, F=0.5, omega_C=1.3, jumps=local), [3.0])

@@ -93,7 +93,10 @@ def test_samples_that_do_not_foretell_one_another_are_told():
 
 @pytest.mark.parametrize(
     ("of", "of_value", "of_time"),
-    [("energy", -1.174592, -8.12067), ("ergotropy", -1.546358, 2.85317)],
+    [
+        ("energy", -1.174592, -8.12067),
+        pytest.param("ergotropy", -1.546358, 2.85317, marks=pytest.mark.slow),
+    ],
 )
 def test_derivatives(of, of_value, of_time):
     def both(F):

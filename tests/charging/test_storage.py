@@ -51,6 +51,7 @@ def ramp(t):
     return 2.0 * jnp.exp(-t)
 
 
+@pytest.mark.slow
 def test_a_drive_that_is_ramped_down():
     # The same as one pulse over the whole time.
     charge = qb.StarBattery(N=1, F=2.0, gamma_C=0.1, kappa=0.2)

@@ -197,3 +197,33 @@ def test_bad_arguments_are_refused(bad):
     (name,) = bad
     with pytest.raises(ArgumentError, match=f"`{name}`"):
         minimise(**({"loss": quadratic, "x0": START} | bad))
+
+
+def test_a_batch_takes_no_line_search_before_its_first_step():
+    count = []
+
+    def loss(x, aux):
+        jax.debug.callback(lambda _: count.append(1), x)
+        return jnp.sum((x - 2.0) ** 2), aux
+
+    starts = jnp.array([[0.0, 1.0], [3.0, 5.0]])
+    alone = [minimise(loss, start).steps for start in starts]
+    jax.effects_barrier()
+    one_by_one = len(count)
+    count.clear()
+    both = jax.vmap(lambda x: minimise(loss, x))(starts)
+    jax.effects_barrier()
+    np.testing.assert_array_equal(both.steps, alone)
+    # Side by side both run until the last has ended; the start itself costs two more each.
+    assert len(count) <= 2 * one_by_one + 4
+
+
+def test_single_precision_stays_so():
+    found = minimise(lambda x, aux: (jnp.sum((x - 2) ** 2), aux), jnp.zeros(3, jnp.float32))
+    assert found.x.dtype == jnp.float32
+    np.testing.assert_allclose(found.x, 2.0, rtol=1e-6)
+
+
+def test_aux_is_of_the_form_that_the_loss_returns():
+    with pytest.raises(ArgumentError, match="`aux` must be of the form"):
+        minimise(lambda x, aux: (jnp.sum(x**2), x), jnp.ones(3))

@@ -113,8 +113,7 @@ def test_splittings_to_relative_precision(N, F):
     ("N", "F"),
     [
         (8, 0.5),
-        *(pytest.param(N, F, marks=pytest.mark.slow) for N, F in ((21, 0.5), (20, 1.0))),
-        (20, 0.2),
+        *(pytest.param(*at, marks=pytest.mark.slow) for at in ((21, 0.5), (20, 1.0), (20, 0.2))),
     ],
 )
 def test_derivatives_of_splittings_by_F_and_g(N, F):

@@ -122,7 +122,12 @@ def test_pictures_have_examples(name):
     assert "Examples\n-----" in inspect.getdoc(getattr(qb.plot, name))
 
 
-SHAPES = ("cubic_spline", "fluence", "fourier", "piecewise_constant", "roughness")
+SHAPES = [
+    name
+    for name, function in vars(qb.shapes).items()
+    if inspect.isfunction(function) and function.__module__ == qb.shapes.__name__
+    if not name.startswith("_")
+]
 
 
 @pytest.mark.parametrize("name", SHAPES)

@@ -260,6 +260,7 @@ def test_second_derivatives_see_a_pulse():
     np.testing.assert_allclose(jax.jacfwd(slope)(1.0), expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_parameters_that_enter_as_a_difference_have_derivatives():
     def drive(t, a, b):
         return gaussian(t, a - b, 15.0, 0.02) + 0.2

@@ -61,6 +61,19 @@ def test_fluence(drive):
     np.testing.assert_allclose(qb.shapes.fluence(drive, END), expected, rtol=1e-9)
 
 
+def test_fluence_of_a_flash_needs_its_stops():
+    def flash(t, begin, end):
+        return jnp.where((begin <= t) & (t < end), 100.0, 0.0)
+
+    def cost(end):
+        drive = qb.Pulse(flash, 400.0, end, stops=jnp.stack([400.0, end]))
+        return qb.shapes.fluence(drive, 500.0)
+
+    np.testing.assert_allclose(cost(400.001), 10.0, rtol=1e-9)
+    # By the time at which it ends, 100^2.
+    np.testing.assert_allclose(jax.grad(cost)(400.001), 1e4, rtol=1e-9)
+
+
 def test_costs_have_derivatives():
     def cost(values):
         drive = qb.shapes.piecewise_constant(END, values)
@@ -77,6 +90,9 @@ def test_costs_have_derivatives():
         (lambda: qb.shapes.cubic_spline(1.0, [1.0]), "`values`"),
         (lambda: qb.shapes.fourier(1.0, [1.0], [1.0]), "`cosines`"),
         (lambda: qb.shapes.fluence(1.0, 1.0), "`pulse`"),
+        (lambda: qb.shapes.piecewise_constant(np.inf, [1.0, 2.0]), "`end`"),
+        (lambda: qb.shapes.fourier(1.0, [1.0], [], crab=-1), "`crab`"),
+        (lambda: jax.jit(lambda T: qb.shapes.cubic_spline(T, [1.0, 2.0])(0.0))(1.0), "`end`"),
         (lambda: qb.shapes.roughness(qb.shapes.cubic_spline(1.0, [1.0, 2.0])), "`pulse`"),
     ],
 )

@@ -270,6 +270,11 @@ FIGURES = {
         (-0.5,),
         (0.0, 1.0),
     ),
+    "end": (
+        lambda end: qb.shapes.fluence(qb.shapes.piecewise_constant(1.0, [1.0, 2.0]), end),
+        (2.0,),
+        (0.0, -1.0, np.inf),
+    ),
     "populations": (
         lambda p: trial_states.fit_bose_einstein(p).beta,
         (np.array([0.4, 0.2, 0.4]),),
@@ -303,11 +308,12 @@ def test_no_check_of_numbers_is_without_a_twin():
     assert not dropped
     # A new check has a twin in `out_of_range`, a row in the tables above, and one more here.
     assert passing == {
-        "best_parameters": 1,
         "definition": 2,
         "minimise": 1,
         "power": 1,
         "pulses": 5,
+        "ranges": 2,
+        "shapes": 1,
         "star_battery": 5,
         "states": 1,
         "steady_state": 1,
