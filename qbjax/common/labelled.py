@@ -38,7 +38,7 @@ class Labelled(Printed):
         >>> print(data.energy.dims, data.energy.attrs["units"])
         ('batch_0', 't') in the unit of omega_B
         >>> print(data.energy.sel(t=5.0).values.round(4), data.F.values)
-        [0.5694 0.9966] [0.5 1. ]
+        [0.5694 1.27  ] [0.5 1. ]
         """
         from xarray import Dataset
 

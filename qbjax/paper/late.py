@@ -131,7 +131,7 @@ def settling_times(ts: np.ndarray, deficits: np.ndarray, later: np.ndarray) -> n
 
 def plot(columns: Columns) -> "Figure":
     """Draw curves of one battery, and the times against its size."""
-    with plotting.figure(plotting.TWO_COLUMNS, 6.6, 1, 2) as (figure, axes):
+    with plotting.figure(plotting.TWO_COLUMNS, 7.2, 1, 2) as (figure, axes):
         panel, times = axes[0]
         drawn = {name: column[0] for name, column in select(columns, N=_DRAWN).items()}
         F, quarter = drawn["F_over_g"], np.pi / (2 * drawn["omega"])
@@ -148,7 +148,6 @@ def plot(columns: Columns) -> "Figure":
         panel.set_ylabel(r"$E_B(t)/E_B(\infty)$")
         panel.set_xlabel(r"time in quarter periods, $2\omega t/\pi$")
         panel.set_title(f"$N = {_DRAWN}$, $F/g = {F:g}$", loc="right")
-        panel.legend(loc="lower right")
         quarters = np.pi / (2 * columns["omega"])
         for name, label, style in (
             ("constant", "settled, best constant rate", "C0.-"),
@@ -159,7 +158,8 @@ def plot(columns: Columns) -> "Figure":
         times.set_ylabel("time in quarter periods")
         times.set_xlabel("number of qubits $N$")
         times.set_ylim(0, None)
-        times.legend()
+        for ax in axes[0]:
+            ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
         plotting.name_panels(axes)
         return figure
 
