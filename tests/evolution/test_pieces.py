@@ -124,6 +124,22 @@ def test_second_derivatives():
     np.testing.assert_allclose(second, (above - below) / 2e-4, rtol=1e-6)
 
 
+@pytest.mark.slow
+def test_derivatives_through_more_steps_than_are_kept():
+    def energy(strong, jump, gradient):
+        drive = qb.PiecewiseConstant(jnp.stack([jump]), jnp.stack([strong, 0.3]))
+        made = qb.StarBattery(N=2, F=drive, gamma_C=3.0, gamma_down=0.1)
+        found = qb.evolve(made, [51.0], save="energy", gradient=gradient)
+        return found.energy[0], found.steps
+
+    at = 200.0, 50.0
+    reverse, steps = jax.grad(lambda *x: energy(*x, "reverse"), (0, 1), has_aux=True)(*at)
+    forward, _ = jax.jacfwd(lambda *x: energy(*x, "forward"), (0, 1), has_aux=True)(*at)
+    assert steps > 2 * KEPT
+    np.testing.assert_allclose(reverse, forward, rtol=0, atol=1e-11)
+    assert np.all(np.abs(np.array(reverse)) > 1e-8)
+
+
 def test_a_padded_batch_is_its_models():
     drive = qb.PiecewiseConstant([1.0], [0.7, 0.1])
     batch = qb.StarBattery(N=np.array([1, 3]), F=drive, kappa=[[0.1], [0.3]], N_max=3)
