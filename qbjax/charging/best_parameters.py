@@ -137,7 +137,7 @@ def optimize(
         entry for each parameter of the pulse. "F.times" are the times at which the
         `PiecewiseConstant` F jumps, which stay in their order.
     starts
-        How many ascents to make at once: one from the model's own values, the others from random
+        How many ascents to make: one from the model's own values, the others from random
         ones, smooth or of random signs where they are the values of a pulse.
     seed
         Of the random starts, an integer.
@@ -249,8 +249,8 @@ def _optimum(
         minimise, merit, optimizer=optimizer, max_steps=max_steps, tolerance=tolerance
     )
     if others is None:
-        found = ascend(first, progress=progress, label="optimize")
-        values = found.value[None]
+        minimum = ascend(first, progress=progress, label="optimize")
+        values = minimum.value[None]
     else:
         every = jax.tree.map(lambda x, more: jnp.concatenate([x[None], more]), first, others)
         # Side by side all of them would wait for the slowest line search, which costs a CPU more
@@ -259,20 +259,20 @@ def _optimum(
         ends = jax.lax.map(ascend, every) if on_cpu else jax.vmap(ascend)(every)
         values = ends.value
         lowest = jnp.argmin(jnp.where(jnp.isnan(values), jnp.inf, values))
-        found = jax.tree.map(lambda x: x[lowest], ends)
-    best = merit.at(found.x)
+        minimum = jax.tree.map(lambda x: x[lowest], ends)
+    best = merit.at(minimum.x)
     at_best = {name: leaves(best, name) for name in ranges}
     return Optimum(
         model=best,
-        value=-found.value,
+        value=-minimum.value,
         values=-values,
         parameters={name: _shown(best, name) for name in ranges},
         at_bound=merit.over_leaves(lambda one, *p: one.side(*p), at_best, start),
-        gradient_norm=found.gradient_norm,
-        history=-found.history,
-        steps=found.steps,
-        converged=found.converged,
-        status=jnp.where(found.converged, Status.OK, Status.NOT_CONVERGED),
+        gradient_norm=minimum.gradient_norm,
+        history=-minimum.history,
+        steps=minimum.steps,
+        converged=minimum.converged,
+        status=jnp.where(minimum.converged, Status.OK, Status.NOT_CONVERGED),
     )
 
 

@@ -4,7 +4,7 @@ The way back needs the state before every step, and there may be too many to kee
 a stack of states on the way to the step that is next: where the steps between its top and that one
 fit on the rest of the stack, all of them are put there, and else the one half-way. So n steps are
 taken again log2(n / 100) / 2 times, in the memory of 100 states. The body of the loop is compiled
-three times, against some ten times for a loop that plans its checkpoints on the way out.
+three times, less often than by loops that plan their checkpoints on the way out.
 """
 
 import functools
@@ -86,31 +86,31 @@ def _back(
     none = jax.tree.map(jnp.zeros_like, by_total)
 
     def push(carry: PyTree) -> PyTree:
-        last, top, at, kept, by = carry
+        last, top, at, states, by = carry
         gap, begin = last - at[top], at[top]
         end = jnp.where(gap < KEPT - top, begin + 1, begin + (gap + 1) // 2)
-        state, _ = _loop(step, begin, end, given, kept[top], none)
-        return last, top + 1, at.at[top + 1].set(end), kept.at[top + 1].set(state), by
+        state, _ = _loop(step, begin, end, given, states[top], none)
+        return last, top + 1, at.at[top + 1].set(end), states.at[top + 1].set(state), by
 
     def pull(carry: PyTree) -> PyTree:
-        last, top, at, kept, (by_numbers, by_state) = carry
+        last, top, at, states, (by_numbers, by_state) = carry
 
         def one(numbers: jax.Array, state: jax.Array) -> tuple[jax.Array, PyTree]:
             return reverse(given.at(numbers), last, state, none)
 
-        _, back = jax.vjp(one, given.numbers, kept[top])
+        _, back = jax.vjp(one, given.numbers, states[top])
         more, by_state = back((by_state, by_total))
-        return last - 1, top - 1, at, kept, (by_numbers + more, by_state)
+        return last - 1, top - 1, at, states, (by_numbers + more, by_state)
 
     def body(carry: PyTree) -> PyTree:
         last, top, at, *_ = carry
         return jax.lax.cond(at[top] == last, pull, push, carry)
 
     at = jnp.zeros(KEPT, count.dtype)
-    kept = jnp.zeros((KEPT, *start.shape), start.dtype).at[0].set(start)
+    states = jnp.zeros((KEPT, *start.shape), start.dtype).at[0].set(start)
     by = jnp.zeros_like(given.numbers), slopes[0]
     *_, (by_numbers, by_state) = jax.lax.while_loop(
-        lambda carry: carry[0] >= 0, body, (count - 1, jnp.zeros_like(count), at, kept, by)
+        lambda carry: carry[0] >= 0, body, (count - 1, jnp.zeros_like(count), at, states, by)
     )
     return None, given.slopes(by_numbers), by_state, by_total
 

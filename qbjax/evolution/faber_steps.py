@@ -212,15 +212,10 @@ def _terms(
 
 
 def _terms_in_reverse(
-    generator: Generator,
-    around: Ellipse,
-    view: View,
-    start: jax.Array,
-    c: jax.Array,
-    is_enough: jax.Array,
+    generator: Generator, around: Ellipse, view: View, *series: jax.Array
 ) -> tuple[jax.Array, PyTree, jax.Array]:
     """Return the same, with the derivative that is written out."""
-    return _pulled(Packed((generator, view)), around, start, c, is_enough)
+    return _pulled(Packed((generator, view)), around, *series)
 
 
 @jax.custom_vjp

@@ -48,8 +48,8 @@ class Propagator(ConstantInPieces):
 
         intervals = Intervals(problem.model, ts)
         edges = intervals.begins, intervals.ends
-        (last, _), found = jax.lax.scan(advance, (start, jnp.zeros_like(ts[-1])), edges)
-        error, saved = jax.tree.map(lambda x: x[intervals.asked], found)
+        (last, _), curve = jax.lax.scan(advance, (start, jnp.zeros_like(ts[-1])), edges)
+        error, saved = jax.tree.map(lambda x: x[intervals.asked], curve)
         return saved, last, error, (None, None)
 
 
