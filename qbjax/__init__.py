@@ -11,7 +11,8 @@ Charging: `charging_time`, `decay_rate`, `optimal_dephasing`, which return a `Ch
 and an `OptimalDephasing`.
 What charging costs, how long a charge lasts, and what sharing a charger gains: `energetics`,
 `storage` and `advantage`, which return an `Energetics`, a `Storage` and an `Advantage`.
-The best parameters for any figure of merit: `optimize`, which returns an `Optimum`.
+The best parameters for any figure of merit: `optimize`, which returns an `Optimum`; the shortest
+time in which they reach a target: `shortest_time`, which returns a `ShortestTime`.
 Grids of parameters: `sweep`, with `grad_of` for derivatives; pictures of them in `plot`.
 Figures of merit, on plain arrays: `energy`, `ergotropy`, `ergotropy_ratio`, `passive_state`,
 `passive_energy`, `coherent_ergotropy`, `incoherent_ergotropy`, `capacity`, `purity`, `entropy`,
@@ -41,6 +42,7 @@ from qbjax.charging.advantage import Advantage, advantage
 from qbjax.charging.best_parameters import Optimum, optimize
 from qbjax.charging.dephasing import OptimalDephasing, optimal_dephasing
 from qbjax.charging.energetics import Energetics, energetics
+from qbjax.charging.shortest_time import ShortestTime, shortest_time
 from qbjax.charging.storage import Storage, storage
 from qbjax.charging.times import ChargingTime, charging_time, decay_rate
 from qbjax.common.about import about
@@ -93,6 +95,7 @@ __all__ = [
     "Optimum",
     "PiecewiseConstant",
     "Pulse",
+    "ShortestTime",
     "SolveError",
     "StarBattery",
     "Status",
@@ -136,6 +139,7 @@ __all__ = [
     "purity",
     "qubit",
     "shapes",
+    "shortest_time",
     "spin",
     "steady_state",
     "storage",

@@ -14,16 +14,18 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import jax
+import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 
 import qbjax as qb
 from qbjax.charging.advantage import FIGURES as GAINS
 from qbjax.charging.advantage import RESOURCES
 from qbjax.charging.fit import BRANCHES
+from qbjax.charging.maximum import FIGURES as MAXIMA
 from qbjax.charging.times import DEFINITIONS
 from qbjax.common.checks import ArgumentError, SolveError, Status, require
-from qbjax.common.printing import Printed
+from qbjax.common.printing import Printed, plain
 from qbjax.evolution.evolve import METHODS as EVOLVE_METHODS
 from qbjax.model.chargers import charger_from_text
 from qbjax.model.parameters import PARAMETERS
@@ -40,7 +42,7 @@ Result = Printed | dict[str, Any]
 _MODEL_OPTIONS = {name: row.help for name, row in PARAMETERS.items() if name != "F"}
 _STEADY_OPTIONS = ("method", "time")
 _EVOLVE_OPTIONS = ("method", "rtol")
-_TIME_OPTIONS = ("branch", "window", "band", "min_weight")
+_TIME_OPTIONS = ("branch", "window", "band", "min_weight", "of", "which", "t_end")
 _SAMPLES = 101
 # What is printed below each other where a solution has a row of it.
 _COLUMNS = (
@@ -68,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             result = options.verb(options)
         if options.json:
             fields = _fields(result) if isinstance(result, Printed) else result
-            print(json.dumps(_plain(fields)))
+            print(json.dumps(plain(fields)))
         else:
             _show(result)
         sys.stdout.flush()
@@ -116,6 +118,15 @@ def _parser() -> _Parser:
     _add_model(sub)
     _add_method(sub, EVOLVE_METHODS)
     _add_times(sub)
+    sub = add("storage", _storage, "How long a battery keeps its charge.")
+    _add_model(sub)
+    _add_times(sub)
+    texts = {
+        "hold-F": "drive that stays on (default 0)",
+        "hold-g": "coupling that does (default 0)",
+    }
+    _add_floats(sub, texts)
+    sub.add_argument("--charge", type=float, required=True, metavar="T", help="when charging ends")
     sub = add("advantage", _advantage, "One charger of N qubits beside N chargers of one.")
     _add_model(sub)
     sub.add_argument("--of", required=True, help=", ".join(GAINS))
@@ -169,10 +180,13 @@ def _add_times(parser: _Parser) -> None:
 def _add_definition(parser: _Parser) -> None:
     parser.add_argument("--definition", default="fit", help=f"{', '.join(DEFINITIONS)}")
     parser.add_argument("--branch", default=argparse.SUPPRESS, help=f"fit: {', '.join(BRANCHES)}")
+    parser.add_argument("--of", default=argparse.SUPPRESS, help=f"maximum: {', '.join(MAXIMA)}")
+    parser.add_argument("--which", default=argparse.SUPPRESS, help="maximum: global, first")
     texts = {
         "window": "fit: width in time of the coarse graining",
         "band": "settling: relative band",
         "min_weight": "decay_rate: least weight of a mode, relative to the largest",
+        "t_end": "maximum: last time to look at",
     }
     _add_floats(parser, texts)
 
@@ -250,6 +264,16 @@ def _energetics(options: argparse.Namespace) -> Result:
     return qb.energetics(_model(options), times, **_options_of(options, ("method",)))
 
 
+def _storage(options: argparse.Namespace) -> Result:
+    model = _model(options)
+    hold = eqx.tree_at(
+        lambda m: [m.F, m.g],
+        model,
+        [jnp.asarray(getattr(options, name, 0.0)) for name in ("hold_F", "hold_g")],
+    )
+    return qb.storage(model, options.charge, _chosen_times(options), hold=hold)
+
+
 def _advantage(options: argparse.Namespace) -> Result:
     settings = _options_of(options, ("of", "resource", "t_end"))
     return qb.advantage(_model(options), **settings)
@@ -320,25 +344,12 @@ def _fields(solution: Printed) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name, value in vars(solution).items():
         is_there = value is not None and not (isinstance(value, dict) and not value)
-        if is_there and name not in ("rho", "battery", "model", "pair"):
+        if is_there and name not in ("rho", "battery", "model", "pair", "hold"):
             fields |= value if name == "evidence" else {name: value}
     worst = Status(int(np.max(fields["status"])))
     model = getattr(solution, "model", None)
     described = {} if model is None else {"model": model.one_line}
     return fields | {"status": worst.name, "reason": worst.reason} | described
-
-
-def _plain(value: Any) -> Any:
-    """Return what JSON can hold."""
-    if isinstance(value, dict):
-        return {name: _plain(part) for name, part in value.items()}
-    if isinstance(value, str | bool) or value is None:
-        return value
-    if isinstance(value, jax.Array | np.ndarray | np.generic):
-        return _plain(np.asarray(value).tolist())
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    return value if math.isfinite(value) else None
 
 
 def _show(result: Result) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,7 @@ from qbjax.common.checks import (
     require,
     users_function,
 )
-from qbjax.common.minimise import minimise
+from qbjax.common.minimise import Minimum, minimise
 from qbjax.common.printing import Line, Printed, status_text
 from qbjax.model.pulses import is_pulse
 from qbjax.model.star_battery import StarBattery, over_batch, require_model
@@ -198,7 +197,7 @@ class _Merit(eqx.Module):
 
     model: StarBattery
     ranges: dict[str, PyTree]
-    objective: Objective = eqx.field(static=True)
+    objective: Objective
 
     def __call__(self, x: dict[str, PyTree], aux: None) -> tuple[jax.Array, None]:
         """Return minus the figure of merit for the variables x."""
@@ -245,18 +244,13 @@ def _optimum(
     merit = _Merit(model, ranges, objective)
     start = merit.start()
     first = merit.over_leaves(lambda one, p: one.variable(p), start)
-    ascend = functools.partial(
-        minimise, merit, optimizer=optimizer, max_steps=max_steps, tolerance=tolerance
-    )
+    rules: dict[str, Any] = {"optimizer": optimizer, "max_steps": max_steps, "tolerance": tolerance}
     if others is None:
-        minimum = ascend(first, progress=progress, label="optimize")
+        minimum = minimise(merit, first, progress=progress, label="optimize", **rules)
         values = minimum.value[None]
     else:
         every = jax.tree.map(lambda x, more: jnp.concatenate([x[None], more]), first, others)
-        # Side by side all of them would wait for the slowest line search, which costs a CPU more
-        # than one after the other. Nor on threads: see `map_batch` on batched linear algebra.
-        on_cpu = jax.default_backend() == "cpu"
-        ends = jax.lax.map(ascend, every) if on_cpu else jax.vmap(ascend)(every)
+        ends = _ascents(merit, every, rules)
         values = ends.value
         lowest = jnp.argmin(jnp.where(jnp.isnan(values), jnp.inf, values))
         minimum = jax.tree.map(lambda x: x[lowest], ends)
@@ -274,6 +268,19 @@ def _optimum(
         converged=minimum.converged,
         status=jnp.where(minimum.converged, Status.OK, Status.NOT_CONVERGED),
     )
+
+
+@eqx.filter_jit
+def _ascents(merit: _Merit, every: dict[str, PyTree], rules: dict[str, Any]) -> Minimum:
+    """Return where each of many starts leads."""
+
+    def ascend(first: dict[str, PyTree]) -> Minimum:
+        return minimise(merit, first, **rules)
+
+    # Side by side all of them would wait for the slowest line search, which costs a CPU more than
+    # one after the other. Nor on threads: see `map_batch` on batched linear algebra.
+    on_cpu = jax.default_backend() == "cpu"
+    return jax.lax.map(ascend, every) if on_cpu else jax.vmap(ascend)(every)
 
 
 def _shown(model: StarBattery, name: str) -> PyTree:

@@ -1,6 +1,7 @@
 """How models and results print: a title, and lines of a name, a value and what it means."""
 
 import html
+import math
 from abc import abstractmethod
 from collections.abc import Iterable
 from typing import Any
@@ -91,3 +92,16 @@ def status_text(status: jax.Array, advice: str = "") -> str:
         return one.name if one is Status.OK else f"{one.name}: {one.explained(advice)}"
     each = zip(values, counts, strict=True)
     return ", ".join(f"{count} {Status(int(value)).name}" for value, count in each)
+
+
+def plain(value: Any) -> Any:
+    """Return what JSON can hold."""
+    if isinstance(value, dict):
+        return {name: plain(part) for name, part in value.items()}
+    if isinstance(value, str | bool) or value is None:
+        return value
+    if isinstance(value, jax.Array | np.ndarray | np.generic):
+        return plain(np.asarray(value).tolist())
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    return value if math.isfinite(value) else None

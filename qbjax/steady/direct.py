@@ -48,8 +48,9 @@ _ITERATIONS = 10
 _SAME = 1e-6
 # "auto" solves directly where elimination takes at most so many operations: N = 18 for a qubit.
 _MOST_OPERATIONS = 1e7
-# Up to so many numbers one matrix of them is quicker than blocks.
-_LARGEST_PACKED = 800
+# Up to so many numbers one matrix of them is quicker than blocks, and where ladders couple, which
+# blocks do not take, up to so many it is of use.
+_LARGEST_PACKED, _LARGEST_OF_LADDERS = 400, 800
 
 # A vector, two numbers of which one is the earlier, and how many steps there were.
 Loop = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
@@ -100,9 +101,10 @@ class Direct(General):
         return Outcome(stationary, jnp.asarray(False), None)
 
 
-def _fits_one_matrix(generator: Generator) -> bool:
+def _fits_one_matrix(generator: Generator, parts: int | None = None) -> bool:
     """Tell whether one matrix is quickest."""
-    return Coordinates(generator, 1 if generator.is_real else 2).size <= _LARGEST_PACKED
+    largest = _LARGEST_PACKED if generator.basis.blocks == 1 else _LARGEST_OF_LADDERS
+    return Coordinates(generator, parts or (1 if generator.is_real else 2)).size <= largest
 
 
 def direct(
@@ -128,8 +130,7 @@ def direct(
         is one if two starts lead to it. None: one, known when the program is made.
     """
     parts = len(start)
-    packed = Coordinates(generator, parts).size <= _LARGEST_PACKED
-    system = (Packed if packed else Blocks)(generator, parts)
+    system = (Packed if _fits_one_matrix(generator, parts) else Blocks)(generator, parts)
     norm = jax.lax.stop_gradient(norm_bound(generator))
     inverse, solve = system.inverse(ONE_STATE.shift * norm)
     begin, probe = (system.vector(x) for x in (start, probe_state(generator, start, live)))

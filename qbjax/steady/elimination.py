@@ -7,12 +7,10 @@ d^6 of a dense matrix, and it does not mind how fast or slow the relaxation is.
 """
 
 import functools
-from collections.abc import Callable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
 
 from qbjax.basis.operators import Operator
 from qbjax.common.linalg import in_turn
@@ -29,14 +27,6 @@ class Tridiagonal(eqx.Module):
     diagonal: jax.Array
     upper: jax.Array
 
-    @property
-    def transpose(self) -> "Tridiagonal":
-        """The transposed matrix."""
-        lower, upper = self.lower.swapaxes(1, 2), self.upper.swapaxes(1, 2)
-        return Tridiagonal(
-            jnp.roll(upper, 1, axis=0), self.diagonal.swapaxes(1, 2), jnp.roll(lower, -1, axis=0)
-        )
-
     def __matmul__(self, x: jax.Array) -> jax.Array:
         """Return the product with a vector (L, m)."""
         below = jnp.roll(x, 1, axis=0)
@@ -46,77 +36,64 @@ class Tridiagonal(eqx.Module):
 
 
 class Factors(eqx.Module):
-    """The block LU decomposition of a block-tridiagonal matrix."""
+    """The block LU decomposition of a block-tridiagonal matrix, with the inverses of its pivots.
+
+    A product with an inverse takes a tenth of the time of two triangular solves of that size, and
+    what rounding it brings in a step of refinement takes out.
+    """
 
     lower: jax.Array
-    pivots: tuple[jax.Array, jax.Array]
+    inverses: jax.Array
     above: jax.Array
 
-    @in_turn
     def solve(self, b: jax.Array) -> jax.Array:
         """Return the solution for one right-hand side (L, m)."""
-        lu_solve = jax.scipy.linalg.lu_solve
-        return substitute(self.lower, self.pivots, self.above, b, lu_solve)
+
+        def forward(y: jax.Array, row: tuple) -> tuple[jax.Array, jax.Array]:
+            lower, inverse, b_n = row
+            y = inverse @ (b_n - lower @ y)
+            return y, y
+
+        def backward(x: jax.Array, row: tuple) -> tuple[jax.Array, jax.Array]:
+            above, y = row
+            x = y - above @ x
+            return x, x
+
+        zero = jnp.zeros_like(b[0])
+        _, y = jax.lax.scan(forward, zero, (self.lower, self.inverses, b))
+        return jax.lax.scan(backward, zero, (self.above, y), reverse=True)[1]
+
+    def solve_transposed(self, b: jax.Array) -> jax.Array:
+        """Return the solution of the transposed system."""
+
+        def forward(carry: tuple, row: tuple) -> tuple[tuple, jax.Array]:
+            above, y = carry
+            y = row[1] - y @ above
+            return (row[0], y), y
+
+        def backward(carry: tuple, row: tuple) -> tuple[tuple, jax.Array]:
+            lower, x = carry
+            x = (row[2] - x @ lower) @ row[1]
+            return (row[0], x), x
+
+        zero = jnp.zeros_like(self.lower[0]), jnp.zeros_like(b[0])
+        _, y = jax.lax.scan(forward, zero, (self.above, b))
+        return jax.lax.scan(backward, zero, (self.lower, self.inverses, y), reverse=True)[1]
 
 
 @in_turn
 def factor(matrix: Tridiagonal) -> Factors:
-    """Return the decomposition of a matrix."""
-    lu_factor, lu_solve = jax.scipy.linalg.lu_factor, jax.scipy.linalg.lu_solve
-    return Factors(matrix.lower, *eliminate(matrix, lu_factor, lu_solve))
-
-
-def eliminate(
-    matrix: Tridiagonal,
-    factorise: Callable[[jax.Array], PyTree],
-    divide: Callable[[PyTree, jax.Array], jax.Array],
-) -> tuple[PyTree, jax.Array]:
-    """Eliminate block by block, without exchanging blocks.
-
-    Parameters
-    ----------
-    matrix
-        The matrix.
-    factorise, divide
-        What is kept of a pivot, and what it makes of a right-hand side.
-
-    Returns
-    -------
-    What is kept of the pivots, and the blocks above the diagonal, over n.
-    """
+    """Eliminate block by block, without exchanging blocks."""
 
     def step(above: jax.Array, row: tuple) -> tuple[jax.Array, tuple]:
         lower, diagonal, upper = row
-        pivot = factorise(diagonal - lower @ above)
-        above = divide(pivot, upper)
-        return above, (pivot, above)
+        inverse = jnp.linalg.inv(diagonal - lower @ above)
+        above = inverse @ upper
+        return above, (inverse, above)
 
     rows = matrix.lower, matrix.diagonal, matrix.upper
-    return jax.lax.scan(step, jnp.zeros_like(matrix.diagonal[0]), rows)[1]
-
-
-def substitute(
-    lower: jax.Array,
-    pivots: PyTree,
-    above: jax.Array,
-    b: jax.Array,
-    divide: Callable[[PyTree, jax.Array], jax.Array],
-) -> jax.Array:
-    """Return the solution for one right-hand side (L, m) of what `eliminate` has left."""
-
-    def forward(y: jax.Array, row: tuple) -> tuple[jax.Array, jax.Array]:
-        lower, pivot, b_n = row
-        y = divide(pivot, b_n - lower @ y)
-        return y, y
-
-    def backward(x: jax.Array, row: tuple) -> tuple[jax.Array, jax.Array]:
-        above, y = row
-        x = y - above @ x
-        return x, x
-
-    zero = jnp.zeros_like(b[0])
-    _, y = jax.lax.scan(forward, zero, (lower, pivots, b))
-    return jax.lax.scan(backward, zero, (above, y), reverse=True)[1]
+    inverses, above = jax.lax.scan(step, jnp.zeros_like(matrix.diagonal[0]), rows)[1]
+    return Factors(matrix.lower, inverses, above)
 
 
 def tridiagonal(generator: Generator) -> Tridiagonal:

@@ -14,11 +14,10 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from qbjax.basis.operators import Operator
-from qbjax.common import linalg
 from qbjax.common.types import Array
 from qbjax.generator.bounds import spectral_box
 from qbjax.generator.lindblad import Generator
-from qbjax.steady.elimination import Tridiagonal, eliminate, substitute
+from qbjax.steady.elimination import Factors, Tridiagonal, factor
 from qbjax.steady.preconditioners import matrix_elements, product
 
 # The shift of the rate equation over the norm of L, which keeps it regular, and the steps of
@@ -43,7 +42,7 @@ class Populations(eqx.Module):
     """
 
     vectors: jax.Array
-    rates: "Rates"
+    rates: "Factors"
     rest: jax.Array
     unit: jax.Array
 
@@ -97,7 +96,7 @@ def populations(
     # What is not there comes out as it goes in.
     loss = arrives + jnp.where(there, _SHIFT * (decay + width), 1.0)
     diagonal = loss[:, None] * jnp.eye(n) - rates[0]
-    solved = Rates(Tridiagonal(-rates[1], diagonal, -rates[-1]))
+    solved = factor(Tridiagonal(-rates[1], diagonal, -rates[-1]))
 
     def settle(_: int, rest: jax.Array) -> jax.Array:
         rest = solved.solve(rest)
@@ -105,26 +104,6 @@ def populations(
 
     rest = jax.lax.fori_loop(0, _STEPS, settle, there / jnp.sum(there))
     return Populations(vectors, solved, rest, jnp.asarray(unit))
-
-
-class Rates(eqx.Module):
-    """A block-tridiagonal matrix, eliminated block by block, shapes (blocks, n, n) each.
-
-    The pivots are inverted, so that solving is products alone, which JAX can transpose.
-    """
-
-    lower: jax.Array
-    inverses: jax.Array
-    above: jax.Array
-
-    def __init__(self, matrix: Tridiagonal):
-        """Eliminate."""
-        self.lower = matrix.lower
-        self.inverses, self.above = eliminate(matrix, linalg.inv, jnp.matmul)
-
-    def solve(self, b: jax.Array) -> jax.Array:
-        """Return the solution for one right-hand side (blocks, n)."""
-        return substitute(self.lower, self.inverses, self.above, b, jnp.matmul)
 
 
 def _transposed(matrices: jax.Array) -> jax.Array:

@@ -52,7 +52,9 @@ class SteadyState(Labelled):
         battery occupies every sector; of a `rho0`, what is below 1e-13 does not count. Direct and
         iterative: a lower bound of the norm of L^-1 on what decays, by inverse iteration, close to
         1 / (slowest rate); in comparisons direct was within a factor of 2 mostly, iterative short
-        by up to 5; infinite where none was found. NaN for the state at a stated time.
+        by up to 5; infinite where none was found. Of a period: -T / log |x| of the slowest mode x
+        of its map, of those without phases if model and start have none. NaN for the state at a
+        stated time.
     error_estimate
         The Hilbert-Schmidt norm of L rho times the relaxation time, or how far the state moves in
         longer pseudo-time; with several stationary states of a qubit's dephasing alone, the

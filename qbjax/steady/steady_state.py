@@ -40,6 +40,7 @@ from qbjax.steady.general import judged
 from qbjax.steady.iterative import Iterative
 from qbjax.steady.method import Method
 from qbjax.steady.result import ADVICE, SteadyState, completed
+from qbjax.steady.stroboscopic import stroboscopic
 
 # In the order in which "auto" asks them.
 _METHODS: dict[str, Method] = {each.name: each for each in (Exact(), Direct(), Iterative())}
@@ -52,6 +53,7 @@ def steady_state(
     rho0: ArrayLike | None = None,
     method: str = "auto",
     time: ArrayLike | None = None,
+    period: ArrayLike | None = None,
     tolerance: ArrayLike = 1e-8,
     state: bool = True,
     throw: bool = True,
@@ -70,7 +72,7 @@ def steady_state(
     Parameters
     ----------
     model
-        One model or a batch of them, not depending on time.
+        One model or a batch of them, not depending on time but where a period is given.
     rho0
         The start, common to the batch, in one of the forms that `qbjax.evolve` takes. None: all
         empty.
@@ -82,6 +84,11 @@ def steady_state(
         Return the state at this time instead, by `qbjax.evolve` and its choice of method, with
         reverse derivatives: the metastable plateau where the relaxation takes too long. Very late
         times of small systems are quicker by `qbjax.evolve` and its "propagator".
+    period
+        Return the state at the times 0, T, 2 T, ... instead that a model leads to which repeats
+        itself after the period T; it is looked at from 0 to T alone. For small systems (N up to 21
+        for a qubit without detunings, 15 with them): see `qbjax.steady.stroboscopic`. `residual`,
+        `nullity` and `relaxation_time` are those of the map of one period then.
     tolerance
         Largest error that is not flagged; see `SteadyState.status`.
     state
@@ -117,6 +124,14 @@ def steady_state(
     >>> ss = qb.steady_state(qb.StarBattery(N=8, F=0.5, Gamma_down=0.01))
     >>> print(ss.method, f"{ss.energy:.4f} {ss.ergotropy:.4f} {ss.nullity}")
     direct 0.2581 0.2518 1
+
+    A drive that is on for a time of 2 and off for as long, again and again:
+
+    >>> drive = qb.PiecewiseConstant([2.0], [1.0, 0.0])
+    >>> leaky = qb.StarBattery(N=2, F=drive, gamma_C=0.1, kappa=0.1, Gamma_down=0.01)
+    >>> ss = qb.steady_state(leaky, period=4.0)
+    >>> print(ss.method, f"{ss.energy:.4f} {ss.ergotropy:.4f} {ss.relaxation_time:.1f}")
+    stroboscopic 0.6872 0.2247 0.0
     """
     require_model(model)
     model = without_idle_drive(model)
@@ -124,8 +139,16 @@ def steady_state(
     allowed = as_number(tolerance, "tolerance")
     refused = refusal(allowed > 0, "tolerance", "one positive number", tolerance)
     tolerance = jnp.asarray(allowed)
-    if time is not None:
-        require(method == "auto", "method", '"auto" where a time is stated', method)
+    if time is not None or period is not None:
+        given = "a time" if period is None else "a period"
+        require(method == "auto", "method", f'"auto" where {given} is stated', method)
+    if period is not None:
+        require(time is None, "time", "None where a period is stated", time)
+        length = as_number(period, "period")
+        positive = (length > 0) & array_module(length).isfinite(length)
+        refused |= refusal(positive, "period", "one time, finite and positive", period)
+        result = stroboscopic(model, jnp.asarray(length, float), rho0, tolerance, refused)
+    elif time is not None:
         result = _plateau(model, time, rho0, tolerance)
     elif rho0 is None and _is_silent(model):
         quiet = _without_local_noise(model)
@@ -180,7 +203,8 @@ def choose(model: StarBattery, name: str) -> tuple[Method, str]:
     if name != "exact" and model.depends_on_time:
         raise ArgumentError(
             "Argument `model` must not depend on time for a steady state, but does: use "
-            "qbjax.evolve, or `time` for the state at a stated time."
+            "`period` for what repeats itself, `time` for the state at a stated time, or "
+            "qbjax.evolve."
         )
     return choose_from(_METHODS, model, name)
 

@@ -124,7 +124,8 @@ class Blocks(System):
         """Return the solution of (s - L) x = b, and of the transposed system."""
         diagonal = shift * jnp.eye(self.matrix.diagonal.shape[1]) - self.matrix.diagonal
         shifted = Tridiagonal(-self.matrix.lower, diagonal, -self.matrix.upper)
-        return factor(shifted).solve, factor(shifted.transpose).solve
+        factors = factor(shifted)
+        return factors.solve, factors.solve_transposed
 
 
 class Packed(System):

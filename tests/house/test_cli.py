@@ -134,6 +134,30 @@ def test_energetics(capsys):
     assert found["heat"]["gamma_C"] == pytest.approx([0.0], abs=1e-9)
 
 
+def test_storage(capsys):
+    argv = ["storage", "--N", "4", "--F", "2", "--gamma-C", "0.1", "--Gamma-down", "0.05"]
+    found = run_json(capsys, *argv, "--charge", "6", "--t-end", "20")
+    expected = qb.storage(
+        qb.StarBattery(N=4, F=2.0, gamma_C=0.1, Gamma_down=0.05), 6.0, [0.0, 10.0, 20.0]
+    )
+    assert found["ergotropy_half_life"] == pytest.approx(
+        float(expected.ergotropy_half_life), rel=1e-6
+    )
+    assert len(found["ts"]) == 101
+    coupled = run_json(capsys, *argv, "--charge", "6", "--t-end", "20", "--hold-g", "1")
+    # What the battery gives to the charger comes back.
+    assert coupled["energy"][5] != pytest.approx(found["energy"][5], rel=1e-2)
+
+
+def test_the_best_moment(capsys):
+    argv = ["charging-time", *MODEL, "--gamma-C", "0.1", "--definition", "maximum"]
+    found = run_json(capsys, *argv, "--of", "ergotropy", "--t-end", "20")
+    assert found["tau"] == pytest.approx(19.356992178, abs=1e-6)
+    assert found["value"] == pytest.approx(1.28515362048, abs=1e-8)
+    first = run_json(capsys, *argv, "--of", "energy", "--which", "first", "--t-end", "20")
+    assert first["tau"] == pytest.approx(3.742287367, abs=1e-6)
+
+
 def test_advantage(capsys):
     argv = ["advantage", "--N", "4", "--F", "0.5", "--of", "ergotropy", "--resource", "charger"]
     assert run_json(capsys, *argv)["value"] == pytest.approx(1.4802, abs=5e-5)
@@ -241,6 +265,8 @@ WRONG = {
     "definition": (["charging-time", *MODEL, "--definition", "half"], "`definition`"),
     "branch": (["charging-time", *MODEL, "--branch", "upper"], "`branch`"),
     "band": (["charging-time", *MODEL, "--definition", "settling", "--band", "2"], "`band`"),
+    "of": (["charging-time", *MODEL, "--definition", "maximum", "--of", "heat"], "`of`"),
+    "charge < 0": (["storage", *MODEL, "--charge", "-1", "--t-end", "3"], "`t_charge`"),
     "t_end": (["evolve", *MODEL, "--t-end", "-3"], "`t_end`"),
     "samples": (["evolve", *MODEL, "--t-end", "3", "--samples", "1"], "`samples`"),
     "times": (["evolve", *MODEL, "--times", "2,1"], "`ts`"),
