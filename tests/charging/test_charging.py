@@ -305,6 +305,7 @@ def test_derivatives_of_an_optimum(definition):
     np.testing.assert_allclose(reverse, differences, rtol=5e-5)
 
 
+@pytest.mark.slow
 def test_a_kink_has_no_derivative():
     def tau(F):
         return qb.optimal_dephasing(qb.StarBattery(N=1, F=F), "settling").tau
@@ -327,6 +328,7 @@ def test_batches_equal_single_models():
         np.testing.assert_allclose(best.tau[k], alone.tau, rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_what_has_no_answer_is_nan_and_flagged():
     stuck = qb.StarBattery(N=2, F=jnp.array([0.0, 0.5]), gamma_C=0.3)
     result = qb.charging_time(stuck, "settling", throw=False)
@@ -343,6 +345,7 @@ def test_what_has_no_answer_is_nan_and_flagged():
     assert np.isnan(lost.tau)
 
 
+@pytest.mark.slow
 def test_beyond_the_limits_nothing_is_made_up():
     # The slowest mode's ln tau is 1151.8, far past the times that settling and integral can reach.
     slow = qb.StarBattery(N=150, F=0.1)
@@ -410,6 +413,7 @@ def test_an_optimum_at_the_edge_of_the_scan_is_flagged(monkeypatch):
 # Beyond dephasing on battery resonance: sampled curves
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "status"),
     [

@@ -106,6 +106,7 @@ class Laboratory:
         return found, dict(zip(self.baths, rest[2:], strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("N", [1, 2, 3])
 def test_everything_at_once_against_the_laboratory(N):
     frequencies = {"omega_B": 1.1, "omega_C": 1.4, "omega_d": 0.9}
@@ -149,6 +150,7 @@ def test_numbers_worked_out_apart(parameters, numbers):
     assert max(costs.residual, costs.error_estimate) < 1e-9
 
 
+@pytest.mark.slow
 def test_what_is_switched_suddenly_costs_what_it_held():
     detuned = {"N": 2, "gamma_C": 0.3, "omega_C": 1.2, "omega_B": 1.1, "omega_d": 1.0}
     before = qb.energetics(qb.StarBattery(F=0.5, **detuned), [4.0])
@@ -215,7 +217,8 @@ def flash(t):
     return jnp.where((t > 4.0001) & (t < 4.0002), 300.0, 0.0)
 
 
-@pytest.mark.parametrize("name", [pytest.param("gamma_C", marks=pytest.mark.slow), "g"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gamma_C", "g"])
 def test_fast_pulses_are_right_or_flagged(name):
     def wave(t):
         return 1 + 0.5 * jnp.sin(60 * t)
@@ -252,6 +255,7 @@ def test_where_it_begins():
     assert costs.status == qb.Status.OK
 
 
+@pytest.mark.slow
 def test_stops_beyond_the_times_that_are_asked_for():
     drive = qb.PiecewiseConstant([-1.0, 9.0], [0.9, 0.5, 0.2])
     costs = qb.energetics(qb.StarBattery(N=2, F=drive, gamma_C=0.1), [5.0])
@@ -280,6 +284,7 @@ def test_what_is_refused_is_flagged_where_it_is_traced():
     )
 
 
+@pytest.mark.slow
 def test_what_is_not_resolved_is_flagged():
     model = qb.StarBattery(N=1, F=qb.Pulse(flash), omega_C=1.5)
     with pytest.warns(UserWarning, match="qbjax.energetics: the answer does not meet"):

@@ -37,6 +37,7 @@ def test_known_maxima(N, F, of, time, value):
     np.testing.assert_allclose(found.log_tau, np.log(time), atol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_first_maximum_is_not_the_highest():
     found = best("energy", which="first", N=2, F=0.5)
     np.testing.assert_allclose(found.tau, 3.742287367, atol=1e-8)
@@ -63,6 +64,7 @@ def test_the_power_by_dense_samples():
     np.testing.assert_allclose(found.tau, top.x, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_where_it_still_rises_the_end_is_the_best():
     found = best("energy", t_end=2.0, N=2, F=0.5)
     assert found.evidence["at_end"]
@@ -113,8 +115,8 @@ def test_derivatives(of, of_value, of_time):
     "parameters",
     [
         {"kappa": 0.05, "omega_C": 1.1},
-        {"F": qb.Pulse(lambda t: 0.8 * jnp.cos(0.4 * t))},
-        {"gamma_down": 0.05},
+        pytest.param({"F": qb.Pulse(lambda t: 0.8 * jnp.cos(0.4 * t))}, marks=pytest.mark.slow),
+        pytest.param({"gamma_down": 0.05}, marks=pytest.mark.slow),
     ],
     ids=["losses", "pulse", "local noise"],
 )
@@ -132,6 +134,7 @@ def test_any_model_by_dense_samples(parameters, of):
     assert abs(found.tau - ts[top]) < 0.01
 
 
+@pytest.mark.slow
 def test_two_maxima_of_one_height_are_ambiguous():
     """Without dephasing a qubit is full at pi, and again at 3 pi."""
     found = best("energy", t_end=10.0, N=1, F=np.sqrt(3) / 2, gamma_C=0.0)

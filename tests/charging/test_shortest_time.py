@@ -48,6 +48,7 @@ def test_one_switch_as_scipy_finds_it():
     assert "too_short" in repr(fastest)
 
 
+@pytest.mark.slow
 def test_more_pieces_are_no_slower():
     def pieces(T):
         drive = qb.shapes.piecewise_constant(T, [0.9, 0.8, 0.5, 0.2])

@@ -10,6 +10,7 @@ import qbjax as qb
 TS = jnp.linspace(0.0, 30.0, 61)
 
 
+@pytest.mark.slow
 def test_half_lives_worked_out_apart():
     charge = qb.StarBattery(N=4, F=2.0, gamma_C=0.1)
     hold = qb.StarBattery(N=4, F=0.0, g=0.0, gamma_C=0.0, Gamma_down=0.05)
@@ -38,6 +39,7 @@ def test_what_is_not_lost_has_no_half_life():
     assert battery.status == qb.Status.OK
 
 
+@pytest.mark.slow
 def test_with_the_drive_off_alone_at_most_half_a_quantum_is_lost():
     charge = qb.StarBattery(N=4, F=2.0, gamma_C=0.1)
     hold = qb.StarBattery(N=4, F=0.0, gamma_C=0.1)
@@ -108,6 +110,7 @@ def test_pulses_of_rates_need_a_word_on_how_they_go_on():
         qb.storage(noisy, 1.0, [1.0])
 
 
+@pytest.mark.slow
 def test_samples_that_are_too_few_are_flagged():
     # With the coupling on the energy swings with a period of pi.
     charge = qb.StarBattery(N=1, F=1.0, gamma_C=0.05)
@@ -122,6 +125,7 @@ def wave(t):
     return 1.5 + jnp.sin(1.7 * t)
 
 
+@pytest.mark.slow
 def test_a_pure_state_of_an_integrator_is_kept():
     # It is positive to the tolerance of the integrator, and not to that of a user's start.
     charge = qb.StarBattery(N=3, F=qb.Pulse(wave), gamma_C=0.0)

@@ -308,6 +308,7 @@ def test_the_error_of_the_longest_steps_falls_with_the_order(method, order, step
     assert abs(math.log2(errors[0] / errors[1]) - order) < 0.4
 
 
+@pytest.mark.slow
 def test_steps_are_those_that_max_steps_counts():
     """With those that were thrown away: with so many the integrator arrives, with fewer not."""
     model, given = qb.StarBattery(1, 0.5, kappa=20.0), {"save": ("energy",), "method": "tsit5"}

@@ -112,6 +112,7 @@ def test_derivatives_by_values_and_by_times(method):
     assert all(np.all(np.abs(x) > 1e-3) for x in reverse)
 
 
+@pytest.mark.slow
 def test_second_derivatives():
     """Of the drive's first value, against differences of first ones."""
 

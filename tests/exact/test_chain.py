@@ -146,6 +146,7 @@ def test_derivatives_of_splittings_by_F_and_g(N, F):
     np.testing.assert_allclose(ours, weights @ np.array(values) / h, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_second_derivatives_and_none_without_drive_or_coupling():
     def smallest(F):
         return sectors.diagonalise(qb.StarBattery(N=4, F=F)).log_smallest
@@ -163,6 +164,7 @@ def test_second_derivatives_and_none_without_drive_or_coupling():
             assert np.all(np.isnan(derivative(norm, (0, 1))(*point)))
 
 
+@pytest.mark.slow
 def test_the_slowest_weighty_mode_beyond_what_dense_eigenvalues_resolve():
     """At F/g = 3 from N = 350 on the splitting is e^-40 and less, with sigma of order one."""
     N, F = 350, 3.0

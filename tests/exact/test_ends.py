@@ -97,6 +97,7 @@ def test_charging_times_of_many_qubits_and_their_derivatives():
     assert best.status == qb.Status.OK
 
 
+@pytest.mark.slow
 def test_figures_of_merit_have_derivatives_and_batches():
     def energy_lost(F):
         state = qb.steady_state(qb.StarBattery(N=10**4, F=F), state=False)
@@ -139,6 +140,7 @@ def test_what_does_not_fit_is_refused_or_flagged():
     assert np.isnan(stuck.energy)
 
 
+@pytest.mark.slow
 def test_sweeps_go_by_the_ends_where_no_state_is_asked_for():
     grid = {"N": [2, 700, 10**6], "F": [0.5]}
     dataset = qb.sweep(qb.StarBattery, grid, ["ratio", "energy"])

@@ -105,6 +105,7 @@ def test_steady_states_of_many_qubits(F, N, energy, ergotropy):
     np.testing.assert_allclose((ss.energy, ss.ergotropy), (energy, ergotropy), atol=2e-9)
 
 
+@pytest.mark.slow
 def test_rates_far_apart():
     """One program; what is slow is told to all digits beside what is fast."""
     decay = np.array([1e-9, 1e6, 0.02])
@@ -124,6 +125,7 @@ def test_rates_far_apart():
         np.testing.assert_allclose(state.full(), expected, rtol=0, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_the_unit_of_frequency_is_free():
     def steps(unit):
         rates = {name: unit * rate for name, rate in NOISE.items()}
@@ -206,6 +208,7 @@ def test_no_noise_is_the_ladder(N):
     np.testing.assert_allclose(moved, qb.evolve(alone, [3.0, 9.0]).ergotropy, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_starts_on_all_ladders():
     model = qb.StarBattery(N=4, F=0.5, **NOISE)
     ss = qb.steady_state(model)
@@ -314,6 +317,7 @@ def test_piqs_agrees_where_it_has_no_charger():
     np.testing.assert_allclose(qb.purity(found.battery)[0], purity, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_pulses_of_local_rates():
     pulse = qb.Pulse(lambda t, w: 0.4 * jnp.sin(w * t) ** 2, 2.0)
     model = qb.StarBattery(N=2, F=0.7, gamma_C=0.3, gamma_down=pulse)
@@ -327,6 +331,7 @@ def test_pulses_of_local_rates():
     np.testing.assert_allclose(found.energy[0], exact.expect[0][1], atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gamma_down", [0.0, 0.2])
 def test_models_and_starts_that_a_jitted_function_closes_over(gamma_down):
     model = qb.StarBattery(N=2, F=0.5, gamma_down=gamma_down, gamma_z=0.1 * (gamma_down > 0))

@@ -65,6 +65,7 @@ def difference(i, values, h):
     return (late_energy(*above, **precise) - late_energy(*below, **precise)) / (2 * h)
 
 
+@pytest.mark.slow
 def test_derivatives_see_the_pulse_even_at_height_zero():
     slopes = jax.jit(jax.grad(late_energy, argnums=(0, 1, 2, 3)))
     # At height zero the drive has no feature, and its slope by the height has one.
@@ -250,6 +251,7 @@ def test_a_weak_pulse_of_a_strong_term_is_seen():
     assert min(energies[0], rates[0]) > 0.1
 
 
+@pytest.mark.slow
 def test_second_derivatives_see_a_pulse():
     def energy(height):
         model = qb.StarBattery(1, qb.Pulse(gaussian, height, 1.0, 1.0), gamma_C=0.1)

@@ -297,6 +297,7 @@ def test_when_a_curve_settles():
     np.testing.assert_array_equal(found, [1.0, np.inf])
 
 
+@pytest.mark.slow
 def test_late_dephasing_settles_sooner():
     columns = late.data(quick=True)
     row = int(np.flatnonzero(columns["N"] == 4)[0])
@@ -323,6 +324,7 @@ def test_late_dephasing_settles_sooner():
     assert "1.49 to 2.22 times sooner" in late.notes(columns)[0]
 
 
+@pytest.mark.slow
 def test_costs_and_advantages():
     columns = costs.data(quick=True)
     N = columns["N"]

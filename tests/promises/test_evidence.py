@@ -48,6 +48,7 @@ def test_a_charger_that_leaks_empties_the_battery_without_drive():
         np.testing.assert_allclose(ss.rho, empty, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_derivatives_from_a_start_that_is_steady_already():
     N = 2
     mixed = np.einsum("ab,nm->anbm", np.eye(2), np.eye(N + 1)) / (2 * N + 2)
@@ -93,6 +94,7 @@ def late_energy(model, steady, trajectory):
     return trajectory.energy[-1]
 
 
+@pytest.mark.slow
 def test_a_function_of_the_trajectory_has_the_status_of_all_its_times():
     # A cavity that is cut too low for what the drive makes of it in time.
     fixed = functools.partial(qb.StarBattery, 1, kappa=0.1, charger=qb.cavity(3))
@@ -168,6 +170,7 @@ def test_the_error_estimate_of_chebyshev_covers_the_error_of_its_step(rtol):
     assert np.all(rough.error_estimate / 3 < 10 * error[2])
 
 
+@pytest.mark.slow
 def test_padded_batteries_are_each_one_alone_by_iteration():
     N = [1, 4]
     batch = qb.steady_state(qb.StarBattery(N, 0.5, kappa=0.3, N_max=4), method="iterative")

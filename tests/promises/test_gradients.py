@@ -196,6 +196,7 @@ def test_second_derivatives_are_those_of_differences_of_values(name):
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_optimum_at_the_end_of_a_branch_has_no_derivative():
     def best(F):
         model = qb.StarBattery(N=2, F=F)

@@ -85,6 +85,7 @@ def check_pair(pair, ket):
 options = {"deadline": None, "derandomize": True, "suppress_health_check": list(HealthCheck)}
 
 
+@pytest.mark.slow
 @settings(max_examples=8, **options)
 @given(pairs, kets)
 def test_random_models(pair, ket):

@@ -151,6 +151,7 @@ def test_the_dimensions_of_a_qobj_say_what_it_is():
             qb.evolve(model, [0.0], rho0=strange)
 
 
+@pytest.mark.slow
 def test_methods_agree_on_a_start_of_few_digits():
     """What rounding of half precision leaves of a skew part is taken out."""
     skew = np.diag([0.5, 0.5, 0.0]) + np.diag([0.006, 0.0], 1)

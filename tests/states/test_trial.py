@@ -236,6 +236,7 @@ def test_known_mixture_is_recovered(mixture_fits):
     np.testing.assert_allclose(numpy_mixture(1 / xi_2, 1 / xi_1), fit.rho, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_intermediate_driving_agrees_with_scipy(intermediate_fit):
     rho = steady_battery(0.5)
 

@@ -85,6 +85,7 @@ def test_terms_of_ones_own_and_other_chargers_are_not_known():
         assert nullspace.nullity(model) == 0
 
 
+@pytest.mark.slow
 def test_the_populations_of_the_rate_equation_are_its_steady_state():
     """What comes into an eigenstate of H is what leaves it, in a padded battery, too."""
     for N_max in (2, 4):

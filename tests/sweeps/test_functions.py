@@ -131,6 +131,7 @@ def test_names_are_what_the_solvers_return():
             np.testing.assert_allclose(found[name][i], value, rtol=1e-8, err_msg=name)
 
 
+@pytest.mark.slow
 def test_the_best_moment_by_name():
     model = functools.partial(qb.StarBattery, gamma_C=0.1)
     names = ["tau_maximum_energy", "max_energy"]

@@ -373,6 +373,7 @@ def test_what_is_shown_while_it_runs(monkeypatch, terminal, progress):
         assert "energy: 1 of 2 NO_DRIVE, within F = 0" in shown
 
 
+@pytest.mark.slow
 def test_a_program_of_one_method_does_not_serve_another():
     """The relaxation times of the two methods are estimates of their own."""
     model = functools.partial(qb.StarBattery, kappa=0.1)

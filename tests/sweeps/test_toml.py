@@ -12,6 +12,7 @@ import qbjax as qb
 from qbjax.sweeps.config import from_toml
 
 
+@pytest.mark.slow
 def test_the_command_line(tmp_path, capsys, monkeypatch):
     from qbjax.__main__ import main
 
