@@ -151,11 +151,15 @@ _REASONS = {
 
 def is_concrete(*values: PyTree) -> bool:
     """Tell whether none of the values is being traced by JAX."""
+    if len(values) == 1 and isinstance(values[0], np.ndarray | np.generic | bool):
+        return True
     return not any(isinstance(v, jax.core.Tracer) for v in jax.tree.leaves(values))
 
 
 def require(condition: Condition, name: str, requirement: str, value: object) -> None:
     """Raise `ArgumentError` unless a condition holds that is known where JAX is tracing, too."""
+    if condition is True:
+        return
     assert is_concrete(condition), f"a check of numbers has a twin: {name} {requirement}"
     require_known(condition, name, requirement, value)
 
@@ -165,6 +169,9 @@ def require_known(condition: Condition, name: str, requirement: str, value: obje
 
     Traced conditions pass: their twin is elsewhere, for models `out_of_range`.
     """
+    # Most are one word of Python or numpy, which takes no time to look at.
+    if isinstance(condition, bool | np.bool_) and condition:
+        return
     if is_concrete(condition) and not np.all(condition):
         text = np.asarray(value) if is_concrete(value) else "a traced value"
         one_line = " ".join(str(text).split())

@@ -57,10 +57,9 @@ def is_exact(model: StarBattery) -> bool:
 
 def without_idle_drive(model: StarBattery) -> StarBattery:
     """Return the model without a drive frequency that can be seen to equal omega_B."""
-    off, first = model.Delta_B, obstacle(model)
-    if off is None or first is None or first.parameter != "omega_d" or not is_concrete(off):
-        return model
-    if jnp.any(off):
+    first = None if model.omega_d is None else obstacle(model)
+    off = None if first is None or first.parameter != "omega_d" else model.Delta_B
+    if off is None or not is_concrete(off) or jnp.any(off):
         return model
     return eqx.tree_at(lambda m: m.omega_d, model, None, is_leaf=lambda leaf: leaf is None)
 

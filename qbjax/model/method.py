@@ -1,9 +1,12 @@
 """What a method is: an object that can refuse a model in words, and which one "auto" takes."""
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import jax
+import numpy as np
 from jaxtyping import PyTree
 
 from qbjax.common.checks import ArgumentError, require
@@ -57,8 +60,19 @@ def choose(methods: Mapping[str, Kind], model: StarBattery, name: str) -> tuple[
     if name != "auto":
         methods[name].require(model)
         return methods[name], "asked for"
+    leaves, tree = jax.tree.flatten(model)
+    forms = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+    return _choose(tuple(methods.values()), tree, forms)
+
+
+@functools.lru_cache(maxsize=256)
+def _choose(
+    methods: tuple[Kind, ...], tree: Any, forms: tuple[tuple[tuple[int, ...], np.dtype], ...]
+) -> tuple[Kind, str]:
+    """Ask every method; what was asked once of a structure is remembered."""
+    model = tree.unflatten([jax.ShapeDtypeStruct(*form) for form in forms])
     against: list[str] = []
-    for method in methods.values():
+    for method in methods:
         why_not = method.refuses(model) or method.defers(model)
         if why_not is None:
             others = f"{'; '.join(dict.fromkeys(against))}: " if against else ""

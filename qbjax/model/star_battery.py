@@ -356,11 +356,11 @@ def _common_shape(named: dict[str, PyTree], factors: list[jax.Array]) -> tuple[i
     """Return the shape of the batch, or refuse the parameter that does not fit those before it."""
     shape: tuple[int, ...] = ()
     for name, value in [*named.items(), *(("hamiltonian or jumps", factor) for factor in factors)]:
-        own = jnp.shape(value)
+        own = value.shape
         fits = goes_with(shape, own)
         require(fits, name, f"of a shape that goes with {shape}", f"of shape {own}")
         require(0 not in own, name, "at least one number", f"of shape {own}")
-        shape = jnp.broadcast_shapes(shape, own)
+        shape = np.broadcast_shapes(shape, own)
     return shape
 
 

@@ -12,6 +12,7 @@ from qbjax.basis.states import LadderState
 from qbjax.common.checks import (
     ArgumentError,
     array_module,
+    as_argument,
     as_number,
     is_concrete,
     raise_unless_ok,
@@ -131,14 +132,14 @@ def steady_state(
     >>> leaky = qb.StarBattery(N=2, F=drive, gamma_C=0.1, kappa=0.1, Gamma_down=0.01)
     >>> ss = qb.steady_state(leaky, period=4.0)
     >>> print(ss.method, f"{ss.energy:.4f} {ss.ergotropy:.4f} {ss.relaxation_time:.1f}")
-    stroboscopic 0.6872 0.2247 0.0
+    stroboscopic 0.6872 0.2247 22.6
     """
     require_model(model)
     model = without_idle_drive(model)
     require_choice(method, "method", ("auto", *METHODS))
     allowed = as_number(tolerance, "tolerance")
     refused = refusal(allowed > 0, "tolerance", "one positive number", tolerance)
-    tolerance = jnp.asarray(allowed)
+    tolerance = as_argument(allowed)
     if time is not None or period is not None:
         given = "a time" if period is None else "a period"
         require(method == "auto", "method", f'"auto" where {given} is stated', method)
@@ -229,7 +230,7 @@ def _settled(
         least = 100 * float(jnp.finfo(tolerance.dtype).eps)
         precise = f"at least {least:.2g} in {tolerance.dtype}"
         refused |= refusal(tolerance >= least, "tolerance", precise, tolerance)
-    arguments = start, tolerance, jnp.asarray(refused | stray), chosen, why
+    arguments = start, tolerance, as_argument(refused | stray), chosen, why
     if chosen.side_by_side:
         return _side_by_side(model, *arguments)
     return map_batch(_solve, model, *arguments, threads=True)
