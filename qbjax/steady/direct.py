@@ -48,9 +48,9 @@ _ITERATIONS = 10
 _SAME = 1e-6
 # "auto" solves directly where elimination takes at most so many operations: N = 18 for a qubit.
 _MOST_OPERATIONS = 1e7
-# Up to so many numbers one matrix of them is quicker than blocks, and where ladders couple, which
-# blocks do not take, up to so many it is of use.
-_LARGEST_PACKED, _LARGEST_OF_LADDERS = 400, 800
+# One matrix is of use up to so many numbers, and quicker than blocks, whose operations come in
+# smaller pieces, while it takes so many times as many of them (measured: up to N = 13 for a qubit).
+_LARGEST_PACKED, _QUICKER = 800, 30
 
 # A vector, two numbers of which one is the earlier, and how many steps there were.
 Loop = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
@@ -102,9 +102,13 @@ class Direct(General):
 
 
 def _fits_one_matrix(generator: Generator, parts: int | None = None) -> bool:
-    """Tell whether one matrix is quickest."""
-    largest = _LARGEST_PACKED if generator.basis.blocks == 1 else _LARGEST_OF_LADDERS
-    return Coordinates(generator, parts or (1 if generator.is_real else 2)).size <= largest
+    """Tell whether one matrix is quickest, or the only way."""
+    parts = parts or (1 if generator.is_real else 2)
+    size = Coordinates(generator, parts).size
+    block = generator.charger_levels**2 * generator.levels
+    by_blocks = (1 if generator.is_real else 4) * generator.levels * block**3
+    quicker = size**3 <= _QUICKER * by_blocks or generator.basis.blocks > 1
+    return quicker and size <= _LARGEST_PACKED
 
 
 def direct(
