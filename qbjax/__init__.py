@@ -1,7 +1,7 @@
 """qbjax: GPU-accelerated, differentiable simulation of dephased quantum-battery charging.
 
 Models: `StarBattery`, with losses, detunings and other chargers beside the paper's own.
-Chargers: `qubit`, `cavity`, `spin`.
+Chargers: `qubit`, `cavity`, `spin`. Another battery than qubits: `oscillator`.
 Terms of your own: `Term`, `Jump`, `LocalJump`, from the battery operators `identity`,
 `excitations`, `J_z`, `J_minus`, `J_plus`, other functions or matrices.
 Parameters that depend on time: `Pulse`, `PiecewiseConstant`; shapes of these to optimise, and what
@@ -51,10 +51,12 @@ from qbjax.common.checks import ArgumentError, SolveError, Status
 from qbjax.evolution.evolve import evolve
 from qbjax.evolution.result import Trajectory
 from qbjax.model import shapes
+from qbjax.model.batteries import oscillator
+from qbjax.model.battery_operators import J_minus, J_plus, J_z, excitations, identity
 from qbjax.model.chargers import cavity, qubit, spin
 from qbjax.model.pulses import PiecewiseConstant, Pulse
 from qbjax.model.star_battery import StarBattery
-from qbjax.model.terms import J_minus, J_plus, J_z, Jump, LocalJump, Term, excitations, identity
+from qbjax.model.terms import Jump, LocalJump, Term
 from qbjax.states.charger_and_battery import (
     daemonic_ergotropy,
     joint_ergotropy,
@@ -133,6 +135,7 @@ __all__ = [
     "mutual_information",
     "optimal_dephasing",
     "optimize",
+    "oscillator",
     "passive_energy",
     "passive_state",
     "plot",

@@ -27,6 +27,7 @@ from qbjax.charging.times import DEFINITIONS
 from qbjax.common.checks import ArgumentError, SolveError, Status, require
 from qbjax.common.printing import Printed, plain
 from qbjax.evolution.evolve import METHODS as EVOLVE_METHODS
+from qbjax.model.batteries import battery_from_text
 from qbjax.model.chargers import charger_from_text
 from qbjax.model.parameters import PARAMETERS
 from qbjax.paper import FIGURES, reproduce
@@ -157,6 +158,7 @@ def _add_model(parser: _Parser, without: str | None = None) -> None:
     parser.add_argument("--F", type=float, required=True, help="drive strength")
     _add_floats(parser, {k: text for k, text in _MODEL_OPTIONS.items() if k != without})
     parser.add_argument("--charger", default="qubit", help="qubit (default), cavity:LEVELS, spin:S")
+    parser.add_argument("--battery", default="qubits", help="qubits (default), oscillator:LEVELS")
 
 
 def _add_floats(parser: _Parser, options: dict[str, str]) -> None:
@@ -245,8 +247,11 @@ def _options_of(options: argparse.Namespace, names: Iterable[str]) -> dict[str, 
 
 
 def _model(options: argparse.Namespace) -> qb.StarBattery:
-    charger = charger_from_text(options.charger)
-    return qb.StarBattery(**_options_of(options, ("N", "F", *_MODEL_OPTIONS)), charger=charger)
+    ends: dict[str, Any] = {
+        "charger": charger_from_text(options.charger),
+        "battery": battery_from_text(options.battery),
+    }
+    return qb.StarBattery(**_options_of(options, ("N", "F", *_MODEL_OPTIONS)), **ends)
 
 
 def _steady_state(options: argparse.Namespace) -> Result:

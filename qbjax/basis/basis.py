@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import jax
 import numpy as np
@@ -27,9 +27,15 @@ class Basis(ABC):
     ----------
     levels
         The number of levels that arrays have for each ladder.
+    truncated
+        Whether the levels are a cut through an infinite ladder.
+    space
+        Where the unitaries act that extract work: a `space` of `qbjax.ergotropy`.
     """
 
     levels: int
+    truncated: ClassVar[bool] = False
+    space: ClassVar[str] = "full"
 
     @property
     @abstractmethod

@@ -21,7 +21,7 @@ class Ladder(Basis):
         """One ladder."""
         return 1
 
-    def live(self, N: ArrayLike) -> jax.Array:
+    def live(self, N: ArrayLike) -> Array:
         """Return the mask of the levels that are no padding, shape (1, levels)."""
         return live_levels(N, self.levels)[None]
 

@@ -125,6 +125,7 @@ def advantage(
     2.8296
     """
     require_model(model)
+    require(model.battery is None, "model", "a battery of qubits", f"one that is {model.battery}")
     require_choice(of, "of", FIGURES)
     require_choice(resource, "resource", RESOURCES)
     is_steady = of in _STEADY

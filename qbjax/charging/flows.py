@@ -9,10 +9,11 @@ from jaxtyping import PyTree
 
 from qbjax.generator import lindblad, stored_states
 from qbjax.generator.lindblad import Generator
+from qbjax.model.battery_operators import J_minus, J_plus, excitations
 from qbjax.model.parameters import LOSSES
 from qbjax.model.pulses import at_time, is_pulse
 from qbjax.model.star_battery import StarBattery
-from qbjax.model.terms import J_minus, J_plus, Term, excitations, total
+from qbjax.model.terms import Term, total
 
 
 class Account(NamedTuple):

@@ -189,7 +189,8 @@ def _refused_pair(model: StarBattery, hold: StarBattery) -> Condition:
     require(isinstance(hold, StarBattery), "hold", "a qbjax.StarBattery", type(hold).__name__)
     require(not hold.batch_shape, "hold", "one model", f"a batch of shape {hold.batch_shape}")
     fits = hold.N_max == model.N_max and hold.charger == model.charger
-    words = "of the same N_max and charger as `model`"
+    fits &= hold.battery == model.battery
+    words = "of the same N_max, charger and battery as `model`"
     require(fits, "hold", words, f"with N_max = {hold.N_max} and the charger {hold.charger}")
     ladders = isinstance(hold.basis, Ladders) or not isinstance(model.basis, Ladders)
     words = "with noise on single qubits, too, which leads to ladders of smaller spin"

@@ -69,14 +69,14 @@ def _judged(problem: Problem, ts: jax.Array, run: Run, options: Options) -> Traj
     status = jnp.where(
         arrived & sound & (error <= options.tolerance), Status.OK, Status.NOT_CONVERGED
     )
-    truncated = model.charger.truncated
+    truncated = model.charger.truncated or model.basis.truncated
     if truncated:
         overflown = (status == Status.OK) & (spilled > stored_states.CUT)
         status = jnp.where(overflown, Status.CUT_TOO_LOW, status)
     return completed(
         ts,
         saved,
-        error_estimate=model.N * model.omega_B * error,
+        error_estimate=model.most_excitations * model.omega_B * error,
         trace_drift=drift,
         smallest_eigenvalue=lowest,
         steps=counts[0],

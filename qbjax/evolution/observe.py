@@ -74,14 +74,14 @@ class Observe(eqx.Module):
             known["rho"] = stored_states.restore(generator, view["stored"])
         if "ergotropy" in self.save:
             battery = battery_state(model.basis, known["battery"], model.N)
-            known["ergotropy"] = model.omega_B * extractable(battery)
+            known["ergotropy"] = model.omega_B * extractable(battery, model.basis.space)
         saved: dict[str, PyTree] = {name: known[name] for name in self.save}
         saved["observables"] = {name: jnp.asarray(f(known["rho"])) for name, f in self.functions}
         charger = jnp.sum(view["levels"], axis=1)
+        top, spilled = stored_states.cut(generator, view["levels"], model.charger.truncated)
         # What led up at another time may have filled the topmost level.
-        always = problem.constant is not None
-        spilled = stored_states.spilled(generator, view["levels"]) if always else charger[-1]
-        return saved | {"trace": jnp.sum(charger), "top": charger[-1], "spilled": spilled}
+        spilled = top if problem.constant is None else spilled
+        return saved | {"trace": jnp.sum(charger), "top": top, "spilled": spilled}
 
 
 class View(eqx.Module):

@@ -39,6 +39,8 @@ def obstacle(model: StarBattery) -> Obstacle | None:
     charger = model.charger
     if charger != qubit():
         return Obstacle("charger", f"the charger is a {charger.name} of {charger.levels} levels")
+    if model.battery is not None:
+        return Obstacle("battery", "the battery is an oscillator")
     for name in LOSSES:
         if getattr(model, name) is not None:
             return Obstacle(name, f"`{name}` is given")

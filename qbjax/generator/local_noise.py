@@ -15,7 +15,8 @@ from jax.typing import ArrayLike
 from qbjax.basis.basis import Basis
 from qbjax.basis.ladders import Ladders
 from qbjax.basis.operators import Key, Operator, collect
-from qbjax.model.terms import J_minus, J_plus, J_z, LocalJump, Term, total
+from qbjax.model.battery_operators import J_minus, J_plus, J_z
+from qbjax.model.terms import LocalJump, Term, total
 
 # The matrix of one qubit by offset and power of i, its bands over (ground, excited).
 Bands = dict[tuple[int, int], jax.Array]

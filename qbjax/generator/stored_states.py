@@ -107,15 +107,29 @@ def charger_populations(generator: Generator, stored: jax.Array) -> jax.Array:
     return jnp.sum(populations(generator, stored), axis=1)
 
 
-def spilled(generator: Generator, levels: jax.Array) -> jax.Array:
-    """Return the population of the charger's topmost level that something leads further up from.
-
-    What a cut ladder has left out is not in the operators, but what leads into its levels is.
+def cut(
+    generator: Generator, levels: jax.Array, charger_is_cut: bool
+) -> tuple[jax.Array, jax.Array]:
+    """Return what the topmost levels hold that are a cut, and what of it would lead further up.
 
     Parameters
     ----------
     generator, levels
         The generator, and the populations of charger and ladder, shape (d_c, L).
+    charger_is_cut
+        Whether the topmost level of the charger is one; that of an oscillator always is.
+    """
+    battery = jnp.sum(levels[:, -1]) if generator.basis.truncated else jnp.zeros(())
+    if not charger_is_cut:
+        return battery, battery
+    charger = jnp.sum(levels[-1])
+    return jnp.maximum(charger, battery), jnp.maximum(_spilled(generator, levels), battery)
+
+
+def _spilled(generator: Generator, levels: jax.Array) -> jax.Array:
+    """Return the population of the charger's topmost level that something leads further up from.
+
+    What a cut ladder has left out is not in the operators, but what leads into its levels is.
     """
     upwards = jnp.zeros(generator.levels, bool)
     brought = [(jump.rate, jump.left) for jump in generator.jumps]

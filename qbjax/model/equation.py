@@ -6,10 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from qbjax.model.battery_operators import J_minus, J_plus, excitations
 from qbjax.model.parameters import COLLECTIVE, LOCAL
 from qbjax.model.pulses import at_time, is_pulse
 from qbjax.model.star_battery import StarBattery
-from qbjax.model.terms import J_minus, J_plus, Jump, LocalJump, Term, excitations
+from qbjax.model.terms import Jump, LocalJump, Term
 
 
 def terms(model: StarBattery, t: ArrayLike) -> tuple[tuple[Term, ...], tuple[Jump, ...]]:

@@ -6,7 +6,7 @@ is stationary under it in `qbjax.steady.nullspace`.
 
 from dataclasses import dataclass
 
-from qbjax.model.terms import Battery, J_minus, J_plus, J_z
+from qbjax.model.battery_operators import Battery, J_minus, J_plus, J_z
 
 
 @dataclass(frozen=True)

@@ -11,20 +11,20 @@ import numpy as np
 from jaxtyping import PyTree
 
 from qbjax.basis.basis import Basis
+from qbjax.basis.fock import Fock
 from qbjax.basis.ladder import Ladder, lowering_elements
 from qbjax.basis.ladders import Ladders
 from qbjax.common.checks import (
-    array_module,
     as_array,
-    as_count,
-    goes_with,
     is_concrete,
     require,
     require_choice,
     require_known,
 )
 from qbjax.common.printing import Line, Printed, span_of, text_of
-from qbjax.common.types import Array, ArrayLike
+from qbjax.common.types import ArrayLike
+from qbjax.model.arguments import check_range, common_shape, padded_size, real
+from qbjax.model.batteries import Oscillator
 from qbjax.model.chargers import Charger, qubit
 from qbjax.model.own_terms import (
     LARGEST_SKEWNESS,
@@ -95,6 +95,11 @@ class StarBattery(Printed):
     charger
         `qbjax.qubit()`, `qbjax.cavity(levels)` or `qbjax.spin(S)`. The lowering operator of the
         charger stands for sigma^-, its excitations for |e><e|.
+    battery
+        None: N qubits. `qbjax.oscillator(levels)`: one harmonic oscillator, with N = 1. Its a
+        stands for J_-/sqrt(N), and its rates `Gamma_down`, `Gamma_up` and `Gamma_z` are those of
+        the jumps a, its adjoint, and n; it has no noise on single qubits. Its ergotropy is that of
+        unitaries on its own levels.
     frame
         "rotating", or "lab": H is that of the resting frame, with the drive turning at omega_d.
     hamiltonian, jumps
@@ -142,6 +147,7 @@ class StarBattery(Printed):
     hamiltonian: tuple[Term, ...]
     jumps: tuple[Jump | LocalJump, ...]
     charger: Charger = eqx.field(static=True)
+    battery: Oscillator | None = eqx.field(static=True)
     frame: str = eqx.field(static=True)
     N_max: int = eqx.field(static=True)
 
@@ -164,6 +170,7 @@ class StarBattery(Printed):
         gamma_up: Value | None = None,
         gamma_z: Value | None = None,
         charger: Charger | None = None,
+        battery: Oscillator | None = None,
         frame: str = "rotating",
         hamiltonian: Term | Sequence[Term] | None = None,
         jumps: Jump | LocalJump | Sequence[Jump | LocalJump] | None = None,
@@ -173,10 +180,13 @@ class StarBattery(Printed):
         arguments = locals()
         parameters = {name: arguments[name] for name in PARAMETERS}
         N = as_array(N, "N")
-        self.N_max = _padded_size(N, N_max)
+        self.N_max = padded_size(N, N_max)
         self.charger = qubit() if charger is None else charger
         made = "made by qbjax.qubit(), qbjax.cavity(levels) or qbjax.spin(S)"
         require(isinstance(self.charger, Charger), "charger", made, charger)
+        self.battery = battery
+        kinds = "None for qubits, or made by qbjax.oscillator(levels)"
+        require(battery is None or isinstance(battery, Oscillator), "battery", kinds, battery)
         require_choice(frame, "frame", ("rotating", "lab"))
         self.frame = frame
         require(not is_pulse(omega_B), "omega_B", "constant in time", "a pulse")
@@ -190,15 +200,13 @@ class StarBattery(Printed):
             plain = is_pulse(value) or not callable(value)
             kind = f"of type {type(value).__name__}"
             require(plain, name, "a number or a qbjax.Pulse", kind)
-        arrays = {
-            k: _real(k, v) for k, v in parameters.items() if v is not None and not is_pulse(v)
-        }
+        arrays = {k: real(k, v) for k, v in parameters.items() if v is not None and not is_pulse(v)}
         for name, value in parameters.items():
-            _check_range(name, arrays.get(name, value))
+            check_range(name, arrays.get(name, value))
         own_terms = as_terms(hamiltonian, "hamiltonian", Term)
         own_jumps = as_terms(jumps, "jumps", Jump, LocalJump)
         multiplied = [factor for term in (*own_terms, *own_jumps) for factor in factors(term)]
-        shape = _common_shape({"N": N, **arrays}, multiplied)
+        shape = common_shape({"N": N, **arrays}, multiplied)
         # The default integer type: the square root of a shorter one has single precision.
         self.N = jnp.broadcast_to(jnp.asarray(N, int), shape)
         for name, value in parameters.items():
@@ -213,6 +221,11 @@ class StarBattery(Printed):
         collective = [jump for jump in self.jumps if isinstance(jump, Jump)]
         for jump in collective:
             require_sizes(jump.terms, "jumps", *sizes)
+        if self.battery is not None:
+            one = self.N_max == 1
+            require(one, "N", "1 where the battery is an oscillator", self.N_max)
+            words = "without noise on single qubits where the battery is an oscillator"
+            require(not self.has_local_noise, "battery", words, "given with such noise")
         if self.has_local_noise:
             require_functions(self.hamiltonian, "hamiltonian")
             for jump in collective:
@@ -241,6 +254,8 @@ class StarBattery(Printed):
     def one_line(self) -> str:
         """The model in one line, with what it has beyond its defaults."""
         charger = "" if self.charger == qubit() else f", {self.charger.name} charger"
+        if self.battery is not None:
+            charger += f", battery {self.battery}"
         frame = "" if self.frame == "rotating" else f", {self.frame} frame"
         names = [name for name in PARAMETERS if getattr(self, name) is not None]
         values = [f"{name} = {_span(getattr(self, name))}" for name in names]
@@ -255,8 +270,13 @@ class StarBattery(Printed):
 
     @property
     def levels(self) -> int:
-        """The number of ladder levels of every array, N_max + 1."""
-        return self.N_max + 1
+        """The number of ladder levels of every array, N_max + 1, or those of an oscillator."""
+        return self.N_max + 1 if self.battery is None else self.battery.levels
+
+    @property
+    def most_excitations(self) -> jax.Array | int:
+        """The number of the highest level: N, or that at which an oscillator is cut."""
+        return self.N if self.battery is None else self.battery.levels - 1
 
     @property
     def has_local_noise(self) -> bool:
@@ -267,6 +287,8 @@ class StarBattery(Printed):
     @property
     def basis(self) -> Basis:
         """The levels that states of the battery are written in."""
+        if self.battery is not None:
+            return Fock(self.levels)
         return Ladders(self.levels) if self.has_local_noise else Ladder(self.levels)
 
     @property
@@ -350,47 +372,3 @@ def over_batch(solve: Callable[..., PyTree], model: StarBattery, *shared: PyTree
     for _ in model.batch_shape:
         solve = jax.vmap(solve, in_axes=(0,) + (None,) * len(shared))
     return solve(model, *shared)
-
-
-def _common_shape(named: dict[str, PyTree], factors: list[jax.Array]) -> tuple[int, ...]:
-    """Return the shape of the batch, or refuse the parameter that does not fit those before it."""
-    shape: tuple[int, ...] = ()
-    for name, value in [*named.items(), *(("hamiltonian or jumps", factor) for factor in factors)]:
-        own = value.shape
-        fits = goes_with(shape, own)
-        require(fits, name, f"of a shape that goes with {shape}", f"of shape {own}")
-        require(0 not in own, name, "at least one number", f"of shape {own}")
-        shape = np.broadcast_shapes(shape, own)
-    return shape
-
-
-def _padded_size(N: Array, N_max: int | None) -> int:
-    requirement = "an integer of at least 1"
-    whole = jnp.issubdtype(N.dtype, jnp.integer) and N.size > 0
-    require(whole, "N", requirement, N)
-    require_known(N >= 1, "N", requirement, N)
-    if N_max is None:
-        scalar = is_concrete(N) and N.ndim == 0
-        require(scalar, "N_max", "given where N is an array or traced", "None")
-        return int(N)
-    size = as_count(N_max, "N_max")
-    require_known(size >= N, "N", f"at most N_max = {size}", N)
-    return size
-
-
-def _real(name: str, value: ArrayLike) -> Array:
-    """Return a parameter in working precision, on the host where its numbers are known."""
-    array = as_array(value, name)
-    real = jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)
-    require(real, name, "a real number", value)
-    require_known(array_module(array).isfinite(array), name, "finite", value)
-    return array.astype(jnp.result_type(float))
-
-
-def _check_range(name: str, value: Value) -> None:
-    """Refuse what is out of range, of the values of a piecewise constant pulse, too."""
-    values = value.values if isinstance(value, PiecewiseConstant) else value
-    allowed = PARAMETERS[name].range
-    if values is None or is_pulse(values) or allowed == "real":
-        return
-    require_known(values > 0 if allowed == "positive" else values >= 0, name, allowed, values)

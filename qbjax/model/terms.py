@@ -6,8 +6,8 @@ an equation knows only these.
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Callable
 
 import equinox as eqx
 import jax
@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from qbjax.basis import ladder
 from qbjax.basis.basis import Basis
 from qbjax.basis.operators import Operator, collect
 from qbjax.common import types
@@ -29,134 +28,17 @@ from qbjax.common.checks import (
     require_known,
 )
 from qbjax.common.printing import Line, Printed
+from qbjax.model.battery_operators import (
+    OF_AN_OSCILLATOR,
+    PADDED,
+    Bands,
+    Battery,
+    identity,
+)
 from qbjax.model.pulses import Value, at_time, in_words, is_pulse
 
-# <n|B|n - k> as an array over n, for each offset k.
-Bands = dict[int, jax.Array]
-Battery = Callable[..., Bands]
 # The same by offset and power of i, with real arrays.
 RealBands = dict[tuple[int, int], jax.Array]
-
-
-def identity(N: ArrayLike, levels: int) -> Bands:
-    """Return the identity of the ladder; like all of these, zero above the level N.
-
-    Parameters
-    ----------
-    N
-        Number of qubits, shape (); it may be traced.
-    levels
-        Number of levels of the ladder, N + 1, or more where it is padded.
-
-    Returns
-    -------
-    Its bands, {k: <n|B|n-k> over n}, each of shape (levels,).
-
-    Examples
-    --------
-    >>> import qbjax as qb
-    >>> print(qb.identity(2, 4)[0])
-    [1. 1. 1. 0.]
-    """
-    return {0: 1.0 * ladder.live_levels(N, levels)}
-
-
-def excitations(N: ArrayLike, levels: int, singlets: ArrayLike = 0) -> Bands:
-    """Return the number of excitations n.
-
-    Parameters
-    ----------
-    N
-        Number of qubits, shape (); it may be traced.
-    levels
-        Number of levels of the ladder, N + 1, or more where it is padded.
-    singlets
-        Number of pairs of qubits in singlets beside these, of one excitation each.
-
-    Returns
-    -------
-    Its bands, {k: <n|B|n-k> over n}, each of shape (levels,).
-
-    Examples
-    --------
-    >>> import qbjax as qb
-    >>> print(qb.excitations(3, 4)[0])
-    [0. 1. 2. 3.]
-    """
-    return {0: (ladder.level_numbers(levels) + singlets) * identity(N, levels)[0]}
-
-
-def J_z(N: ArrayLike, levels: int) -> Bands:
-    """Return J_z = n - N/2.
-
-    Parameters
-    ----------
-    N
-        Number of qubits, shape (); it may be traced.
-    levels
-        Number of levels of the ladder, N + 1, or more where it is padded.
-
-    Returns
-    -------
-    Its bands, {k: <n|B|n-k> over n}, each of shape (levels,).
-
-    Examples
-    --------
-    >>> import qbjax as qb
-    >>> print(qb.J_z(3, 4)[0])
-    [-1.5 -0.5  0.5  1.5]
-    """
-    return {0: (ladder.level_numbers(levels) - jnp.asarray(N) / 2) * identity(N, levels)[0]}
-
-
-def J_minus(N: ArrayLike, levels: int) -> Bands:
-    """Return J_-, with <n-1|J_-|n> = sqrt(n (N - n + 1)).
-
-    Parameters
-    ----------
-    N
-        Number of qubits, shape (); it may be traced.
-    levels
-        Number of levels of the ladder, N + 1, or more where it is padded.
-
-    Returns
-    -------
-    Its bands, {k: <n|B|n-k> over n}, each of shape (levels,).
-
-    Examples
-    --------
-    >>> import qbjax as qb
-    >>> print(qb.J_minus(2, 3)[-1].round(4))
-    [1.4142 1.4142 0.    ]
-    """
-    return {-1: jnp.roll(ladder.lowering_elements(N, levels), -1)}
-
-
-def J_plus(N: ArrayLike, levels: int) -> Bands:
-    """Return J_+, with <n|J_+|n-1> = sqrt(n (N - n + 1)).
-
-    Parameters
-    ----------
-    N
-        Number of qubits, shape (); it may be traced.
-    levels
-        Number of levels of the ladder, N + 1, or more where it is padded.
-
-    Returns
-    -------
-    Its bands, {k: <n|B|n-k> over n}, each of shape (levels,).
-
-    Examples
-    --------
-    >>> import qbjax as qb
-    >>> print(qb.J_plus(2, 3)[1].round(4))
-    [0.     1.4142 1.4142]
-    """
-    return {1: ladder.lowering_elements(N, levels)}
-
-
-# These leave the padding empty by themselves.
-_PADDED = (identity, excitations, J_z, J_minus, J_plus)
 
 
 class Term(Printed):
@@ -173,6 +55,7 @@ class Term(Printed):
     battery
         One of `qbjax.identity`, `excitations`, `J_z`, `J_minus`, `J_plus`, or any function
         (N, levels) that returns the bands {k: <n|B|n-k> over n}; or a matrix (levels, levels).
+        Of an oscillator `J_minus`, `J_plus` and `J_z` are a, its adjoint, and n but for a number.
         Beside noise on single qubits it is asked for every ladder, as that of N - 2k qubits; an
         argument `singlets` is told k.
         What they have above the level N of a padded model is left out.
@@ -229,8 +112,11 @@ class Term(Printed):
         """Return the operator at a time."""
         coefficient = _split({0: jnp.asarray(at_time(self.coefficient, t))})
         charger = {(0, 0): jnp.ones(charger_levels)} if self.charger is None else self.charger
-        bands: RealBands = basis.bands(self._bands, N)
-        if self.battery not in _PADDED:
+        function = self.battery
+        if basis.truncated and function is not None:
+            function = OF_AN_OSCILLATOR.get(function, function)
+        bands: RealBands = basis.bands(functools.partial(self._bands, function), N)
+        if self.battery not in PADDED:
             live = basis.live(N)
             bands = {
                 (k, power): jnp.where(live & jnp.roll(live, k, axis=-1), band, 0.0)
@@ -244,12 +130,14 @@ class Term(Printed):
                     parts.append(((s, k, power + more + still_more), weights))
         return collect(parts)
 
-    def _bands(self, N: ArrayLike, levels: int, singlets: ArrayLike) -> RealBands:
+    def _bands(
+        self, function: Battery | None, N: ArrayLike, levels: int, singlets: ArrayLike
+    ) -> RealBands:
         """Return the bands of the battery's part in one ladder."""
         if self.matrix is not None:
             return self.matrix
-        assert self.battery is not None
-        return _split(bands_of(self.battery, N, levels, singlets))
+        assert function is not None
+        return _split(bands_of(function, N, levels, singlets))
 
 
 class Jump(Printed):

@@ -95,7 +95,7 @@ def as_start(rho0: object, basis: Basis, N: ArrayLike, charger: Charger) -> Star
     # Methods look at different halves of it.
     rho = ((rho + _adjoint(rho)) / 2).reshape(2 * shape)
     module = array_module(array, N)
-    above = module.arange(levels) > module.min(module.asarray(N))
+    above = ~module.asarray(basis.live(module.min(module.asarray(N))))[0]
     stray = module.max(module.abs(rho) * above[:, None, None])
     text = _text("{:.6g} there", stray)
     refused |= refusal(stray == 0, "rho0", "empty above the level N", text)

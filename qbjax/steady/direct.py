@@ -73,7 +73,9 @@ class Direct(General):
     def defers(self, model: StarBattery) -> str | None:
         """Leave large systems to iteration."""
         block = self.block(model)
-        if _fits_one_matrix(structure(model)):
+        # Without losses an oscillator keeps what the other methods cannot tell.
+        alone = model.battery is not None and not nullspace.promises_one(model)
+        if _fits_one_matrix(structure(model)) or alone:
             return None
         if model.levels * block**3 <= _MOST_OPERATIONS:
             return None

@@ -76,7 +76,8 @@ class General(Method):
         status = jnp.where((status == Status.OK) & ambiguous, Status.NOT_UNIQUE, status)
         told_apart = nullspace.promises_one(model) and iterations is not None
         told_apart |= self.is_unique or model.has_local_noise
-        if model.charger == qubit() and not (told_apart or nullspace.has_own_terms(model)):
+        known = model.charger == qubit() and model.battery is None
+        if known and not (told_apart or nullspace.has_own_terms(model)):
             # With several stationary states rates may be too slow for any solver but the exact one.
             fixed = jax.lax.stop_gradient((model, stored_states.restore(made, start)))
             off = stored_states.restore(made, stationary.stored) - exact.solution(*fixed).rho
@@ -108,11 +109,12 @@ def judged(
     battery = stored_states.battery(generator, stored)
     lowest, highest = extreme_eigenvalues(battery_state(model.basis, battery, model.N))
     levels = stored_states.populations(generator, stored)
-    truncated = model.charger.truncated
+    truncated = model.charger.truncated or model.basis.truncated
     # Written so that NaN counts as not converged.
     is_state = (error_estimate <= tolerance) & (lowest >= -tolerance)
     status = jnp.where((status == Status.OK) & ~is_state, Status.NOT_CONVERGED, status)
-    overflown = truncated & (stored_states.spilled(generator, levels) > CUT)
+    top, spilled = stored_states.cut(generator, levels, model.charger.truncated)
+    overflown = truncated & (spilled > CUT)
     status = jnp.where((status == Status.OK) & overflown, Status.CUT_TOO_LOW, status)
     return Solution(
         rho=stored_states.restore(generator, stored),
@@ -120,7 +122,7 @@ def judged(
         largest=highest,
         smallest=lowest,
         residual=jnp.max(jnp.abs(generator(stored))) / jnp.max(jnp.abs(stored)),
-        top_population=jnp.sum(levels[-1]) if truncated else None,
+        top_population=top if truncated else None,
         status=status,
         error_estimate=error_estimate,
         **evidence,

@@ -52,8 +52,8 @@ def nullity(model: StarBattery) -> Array:
     """Return dim ker L where structure and values tell it, else 0.
 
     It is 1 with losses or a detuned or dephased battery that drive and coupling reach, and that of
-    `nullity_on_resonance` where the values leave a qubit's dephasing alone. It is not known of a
-    model that depends on time or has terms of the user's own.
+    `nullity_on_resonance` where the values leave a qubit's dephasing alone. It is not known of an
+    oscillator without losses, and of a model that depends on time or has terms of the user's own.
     """
     module = array_module(model)
     if has_own_terms(model) or model.depends_on_time:
@@ -64,8 +64,10 @@ def nullity(model: StarBattery) -> Array:
     detuned = _present(model.Delta_B)
     dephased = _present(model.Gamma_z)
     mixing = (dephased | (detuned & (model.gamma_C != 0))) & (model.F != 0)
-    unique = (leaking | mixing) & (model.g != 0)
-    known = ~(leaking | detuned | dephased) & (model.charger.levels == 2)
+    # An oscillator that is heated without end has no state to settle in.
+    unique = (leaking | (mixing & (model.battery is None))) & (model.g != 0)
+    qubits = model.charger.levels == 2 and model.battery is None
+    known = ~(leaking | detuned | dephased) & qubits
     return module.where(unique, 1, module.where(known, nullity_on_resonance(model), 0))
 
 

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from qbjax.basis import ladder
-from qbjax.basis.states import LadderState, battery_state
+from qbjax.basis.states import battery_state
 from qbjax.common.labelled import Labelled
 from qbjax.common.printing import Line, status_text
 from qbjax.model.star_battery import StarBattery
-from qbjax.states.passive import passive_excitations, populations_of
+from qbjax.states.passive import least_excitations, passive_excitations, populations_of
 
 # What to do where the state cannot be trusted.
 ADVICE = (
@@ -62,7 +62,8 @@ class SteadyState(Labelled):
     iterations
         Steps of the iterative solver; None for the others.
     top_population
-        Where the charger is a cut ladder: the population of its topmost level; else None.
+        Where charger or battery is a cut ladder: the larger population of a topmost level; else
+        None.
     status
         A `Status`; unless it is `Status.OK` there is no steady state that can be trusted and the
         numbers of the exact solution are NaN. `NOT_CONVERGED`: the error estimate exceeds the
@@ -168,8 +169,8 @@ def completed(model: StarBattery, solution: Solution, method: str, why: str) -> 
         populations = populations_of(battery)
     excitations = ladder.level_numbers(model.levels) @ populations
     energy = model.omega_B * excitations
-    if isinstance(battery, LadderState):
-        passive = battery.passive_excitations("full")
+    if battery is not None and (model.has_local_noise or model.basis.truncated):
+        passive = least_excitations(battery, model.basis.space)
     else:
         passive = passive_excitations(jnp.sum(populations), solution.largest)
     ergotropy = energy - model.omega_B * passive

@@ -283,7 +283,7 @@ def _at_time(model: StarBattery, trajectory: Trajectory, tolerance: jax.Array) -
             status=path.status[0],
             nullity=nullspace.nullity(one),
             log_relaxation_time=jnp.asarray(jnp.nan),
-            error_estimate=path.error_estimate[0] / (one.N * one.omega_B),
+            error_estimate=path.error_estimate[0] / (one.most_excitations * one.omega_B),
         )
         return completed(one, solution, "time", why)
 

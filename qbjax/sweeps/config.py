@@ -27,6 +27,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from qbjax.common.checks import ArgumentError, require, require_choice
+from qbjax.model.batteries import battery_from_text
 from qbjax.model.chargers import charger_from_text
 from qbjax.model.star_battery import StarBattery
 from qbjax.sweeps.observables import grad_of
@@ -66,8 +67,9 @@ def from_toml(path: str | Path) -> dict[str, Any]:
     for name in fixed:
         choices = f"of parameters out of {', '.join(parameters)}"
         require(name in parameters, "model", choices, f"with {name}")
-    if "charger" in fixed:
-        fixed["charger"] = charger_from_text(fixed["charger"])
+    for name, from_text in (("charger", charger_from_text), ("battery", battery_from_text)):
+        if name in fixed:
+            fixed[name] = from_text(fixed[name])
     arguments = {name: entries[name] for name in _PLAIN if name in entries}
     if "observables" in entries:
         listed = entries["observables"]

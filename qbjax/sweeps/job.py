@@ -196,7 +196,7 @@ def _check_names(build: Callable[..., StarBattery], grid: Grid) -> None:
         if isinstance(build, StarBattery):
             kind = "a model that is made already"
         require(False, "model", requirement, kind)
-    no_numbers = {"N_max", "charger", "hamiltonian", "jumps", "frame"}
+    no_numbers = {"N_max", "charger", "battery", "hamiltonian", "jumps", "frame"}
     listed = ", ".join(name for name in known if name not in no_numbers)
     any_name = any(each.kind is each.VAR_KEYWORD for each in known.values())
     fixed = build.keywords if isinstance(build, functools.partial) else {}

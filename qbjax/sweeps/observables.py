@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import dataclass, fields
 
 import equinox as eqx
 import jax
@@ -324,21 +324,29 @@ def grad_of(name: str, parameter: str) -> Observable:
     possible = [each for each in NAMED if not NAMED[each].of_optimum]
     require(name in possible, "name", f"one of {', '.join(possible)}", f'"{name}"')
     source = NAMED[name]
-
-    def measure(solved: Solved) -> Measured:
-        requirement = "a number that is given to the model or in the grid"
-        there = _is_number(getattr(solved.model, str(parameter), None))
-        require(there, "parameter", requirement, f'"{parameter}"')
-        exact = is_exact(solved.model) and solved.method in ("auto", "exact")
-        known = exact or name not in ("relaxation_time", "log_relaxation_time")
-        require(known, "name", "another than that of a bound, which has no derivative", name)
-        slopes, status = solved.slopes(source)
-        return slopes[parameter], status
-
     units = _over(source.units, PARAMETER_UNITS.get(parameter, RATE))
     words = f"derivative of {source.long_name} with respect to {parameter}"
     called = f"d_{name}_d_{parameter}"
-    return Observable(called, units, words, measure, iterated=source.iterated)
+    return Observable(called, units, words, _Slope(name, parameter), iterated=source.iterated)
+
+
+@dataclass(frozen=True)
+class _Slope:
+    """The derivative of a named observable by a parameter: an object, which pickle takes."""
+
+    name: str
+    parameter: str
+
+    def __call__(self, solved: Solved) -> Measured:
+        """Return it at a point."""
+        requirement = "a number that is given to the model or in the grid"
+        there = _is_number(getattr(solved.model, str(self.parameter), None))
+        require(there, "parameter", requirement, f'"{self.parameter}"')
+        exact = is_exact(solved.model) and solved.method in ("auto", "exact")
+        known = exact or self.name not in ("relaxation_time", "log_relaxation_time")
+        require(known, "name", "another than that of a bound, which has no derivative", self.name)
+        slopes, status = solved.slopes(NAMED[self.name])
+        return slopes[self.parameter], status
 
 
 def _over(units: str, of: str) -> str:

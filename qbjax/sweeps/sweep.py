@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -19,12 +21,13 @@ from qbjax.common.types import ArrayLike
 from qbjax.model.star_battery import StarBattery
 from qbjax.steady.steady_state import METHODS
 from qbjax.sweeps import store as stores
+from qbjax.sweeps import workers
 from qbjax.sweeps.claims import PATIENCE, Claims
 from qbjax.sweeps.grid import Grid
 from qbjax.sweeps.job import Job
 from qbjax.sweeps.observables import Observable, observable
 from qbjax.sweeps.run import Run, status_of
-from qbjax.sweeps.store import Memory, Store
+from qbjax.sweeps.store import Memory, Parts, Store
 
 if TYPE_CHECKING:
     from xarray import Dataset
@@ -47,6 +50,7 @@ def sweep(
     store: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     chunk_size: int | None = None,
+    executor: Executor | None = None,
     progress: bool = True,
 ) -> Dataset:
     """Return observables over a grid of parameters, as an `xarray.Dataset`.
@@ -94,6 +98,11 @@ def sweep(
     chunk_size
         Points that are computed and kept together, at most; None goes by the memory they need. A
         store that is there keeps its own.
+    executor
+        Any `concurrent.futures.Executor` of processes computes the chunks: a spawned
+        `ProcessPoolExecutor`, `client.get_executor()` of Dask, `MPIPoolExecutor` of mpi4py.
+        Each worker compiles once; the store, if there is one, is written here alone. None: this
+        process does.
     progress
         Show a bar and say at the end what is missing, unless standard error is no terminal; see
         `qbjax.sweeps.sweep.summary`.
@@ -110,7 +119,7 @@ def sweep(
     OSError
         Where the store cannot be written, as on a full disk: what is there is kept.
     RuntimeError
-        Where another process of the sweep failed.
+        Where another process of the sweep failed, or a worker of the executor died.
 
     Examples
     --------
@@ -133,6 +142,10 @@ def sweep(
     over = Grid(grid, combine == "zip")
     job = Job(model, over, _observables(observables, over), method, _times(ts))
     made_with = job.provenance()
+    if executor is not None:
+        workers.require_executor(executor)
+        alone = jax.process_count() == 1
+        require(alone, "executor", "None where several processes share a sweep", "given")
     is_shown = progress and sys.stderr.isatty() and jax.process_index() == 0
     run: Run
     storage: Memory | Store
@@ -140,8 +153,11 @@ def sweep(
         run, storage = _in_memory(job, chunk_size)
     else:
         run, storage = _in_store(job, store, overwrite, chunk_size)
+    call = None
+    if executor is not None:
+        call = workers.pickled(model, over, observables, method, job.ts, run.shape)
     with _together():
-        if _finish(run, storage, is_shown) or not storage.signed:
+        if _finish(run, storage, is_shown, executor, call) or not storage.signed:
             storage.sign(made_with | {"wall_time": time.perf_counter() - began})
     dataset = storage.dataset().set_coords(list(over.values))
     dataset = dataset[
@@ -238,7 +254,13 @@ def _in_store(
     return made, storage
 
 
-def _finish(run: Run, storage: Memory | Store, progress: bool) -> bool:
+def _finish(
+    run: Run,
+    storage: Memory | Store,
+    progress: bool,
+    executor: Executor | None,
+    call: bytes | None,
+) -> bool:
     """Compute the chunks that are not done, with others that do; tell whether there were any."""
     from tqdm import tqdm
 
@@ -251,10 +273,16 @@ def _finish(run: Run, storage: Memory | Store, progress: bool) -> bool:
     computed = False
     with tqdm(total=sum(map(run.points, numbers)), initial=counted(), desc=what, **options) as bar:
         while not np.all(storage.done):
-            for number in storage.free():
+            free = storage.free()
+            chunks: Iterable[tuple[int, Callable[[], Parts]]]
+            if executor is None or call is None:
+                chunks = ((number, functools.partial(run.solve, number)) for number in free)
+            else:
+                chunks = workers.solved(executor, call, free)
+            for number, parts in chunks:
                 with storage.claimed(number) as ours:
                     if ours:
-                        storage.write(number, run.solve(number))
+                        storage.write(number, parts())
                         bar.update(run.points(number))
                         computed = True
             if not np.all(storage.done):

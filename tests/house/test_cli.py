@@ -158,6 +158,13 @@ def test_the_best_moment(capsys):
     assert first["tau"] == pytest.approx(3.742287367, abs=1e-6)
 
 
+def test_an_oscillator(capsys):
+    argv = ["steady-state", "--N", "1", "--F", "0.5", "--kappa", "0.1", "--battery"]
+    found = run_json(capsys, *argv, "oscillator:12")
+    # Pure, in the state that the charger is blind to.
+    assert found["energy"] == pytest.approx(0.25, abs=1e-7)
+
+
 def test_advantage(capsys):
     argv = ["advantage", "--N", "4", "--F", "0.5", "--of", "ergotropy", "--resource", "charger"]
     assert run_json(capsys, *argv)["value"] == pytest.approx(1.4802, abs=5e-5)
@@ -245,6 +252,8 @@ WRONG = {
     "spin 0.3": (["steady-state", *MODEL, "--charger", "spin:0.3"], "`S`"),
     "spin nan": (["steady-state", *MODEL, "--charger", "spin:nan"], "`S`"),
     "qubit with a size": (["steady-state", *MODEL, "--charger", "qubit:2"], "`charger`"),
+    "unknown battery": (["steady-state", *MODEL, "--battery", "spring:8"], "`battery`"),
+    "oscillators": (["steady-state", *MODEL, "--battery", "oscillator:8"], "`N`"),
     "unknown charger": (["steady-state", *MODEL, "--charger", "boson"], "`charger`"),
     "method": (["steady-state", *MODEL, "--method", "guess"], "`method`"),
     "method of evolve": (["evolve", *MODEL, "--t-end", "1", "--method", "direct"], "`method`"),

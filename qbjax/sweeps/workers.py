@@ -1,0 +1,99 @@
+"""Chunks of a sweep on the processes of an executor.
+
+What is sent is the call, pickled once, and the number of a chunk; a worker keeps what it made of
+the call, so that it compiles once in its life.
+"""
+
+import functools
+import multiprocessing
+import pickle
+from collections.abc import Callable, Iterator
+from concurrent.futures import (
+    BrokenExecutor,
+    Executor,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    as_completed,
+)
+from typing import Any
+
+import jax
+
+from qbjax.common.checks import ArgumentError, require
+from qbjax.sweeps.grid import Grid
+from qbjax.sweeps.job import Job
+from qbjax.sweeps.observables import observable
+from qbjax.sweeps.run import Run
+from qbjax.sweeps.store import Parts
+
+
+def require_executor(executor: object) -> None:
+    """Refuse what is no executor of processes, and one whose processes are forks."""
+    words = "a concurrent.futures.Executor of processes"
+    processes = isinstance(executor, Executor) and not isinstance(executor, ThreadPoolExecutor)
+    require(processes, "executor", words, type(executor).__name__)
+    if isinstance(executor, ProcessPoolExecutor):
+        context: Any = getattr(executor, "_mp_context", multiprocessing.get_context())
+        spawned = context.get_start_method() != "fork"
+        # The threads of JAX are not there in a fork, which waits for them for good.
+        words = 'made with mp_context=multiprocessing.get_context("spawn")'
+        require(spawned, "executor", words, "one that forks")
+
+
+def pickled(
+    model: Any, grid: Grid, observables: Any, method: str, ts: Any, shape: tuple[int, ...]
+) -> bytes:
+    """Return a call as bytes, with cloudpickle where that is installed."""
+    try:
+        import cloudpickle
+    except ImportError:
+        cloudpickle = pickle
+    listed = observables if isinstance(observables, list | tuple) else (observables,)
+    doubles = jax.config.read("jax_enable_x64")
+    call = (doubles, model, grid.values, grid.together, tuple(listed), method, ts, shape)
+    try:
+        return bytes(cloudpickle.dumps(call))
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        text = " ".join(str(error).split())
+        raise ArgumentError(
+            "Argument `model` and `observables` must be such that pickle takes them for workers "
+            f"(functions at the top of a module; any, with cloudpickle installed), but: {text}"
+        ) from None
+
+
+def solved(
+    executor: Executor, call: bytes, numbers: list[int]
+) -> Iterator[tuple[int, Callable[[], Parts]]]:
+    """Return chunks, as workers have done them, by functions that return their values.
+
+    Raises
+    ------
+    RuntimeError
+        Where a worker died.
+    """
+    waiting = {executor.submit(_solve, call, number): number for number in numbers}
+    try:
+        for future in as_completed(waiting):
+            # Raised here where it failed.
+            future.result()
+            yield waiting[future], future.result
+    except BrokenExecutor as error:
+        raise RuntimeError(
+            "A worker of `executor` died. What is done is kept in a store: call again with the "
+            "same one."
+        ) from error
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _solve(call: bytes, number: int) -> Parts:
+    return _run(call).solve(number)
+
+
+@functools.lru_cache(maxsize=4)
+def _run(call: bytes) -> Run:
+    doubles, model, values, together, observables, method, ts, shape = pickle.loads(call)
+    jax.config.update("jax_enable_x64", doubles)
+    job = Job(model, Grid(values, together), tuple(map(observable, observables)), method, ts)
+    return Run(job, shape)
