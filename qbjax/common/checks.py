@@ -131,8 +131,8 @@ _REASONS = {
         "the energy has more weighty modes than are sampled: those left out exceed 1e-4 of it"
     ),
     Status.CUT_TOO_LOW: (
-        "the topmost level of the charger holds more than 1e-6: the cut is too low for this drive; "
-        "give the charger more levels"
+        "the topmost level of what is cut, charger or battery, holds more than 1e-6: too low for "
+        "this drive; give it more levels"
     ),
     Status.NOT_UNIQUE: (
         "the values leave several stationary states, or may do so, and the iteration cannot tell "

@@ -73,7 +73,9 @@ def as_start(rho0: object, basis: Basis, N: ArrayLike, charger: Charger) -> Star
         return _start_of_blocks(rho0, basis, N, charger)
     levels = basis.levels
     shape = (charger.levels, levels)
-    values = from_qobj(rho0, "rho0", charger, levels - 1) if is_qobj(rho0) else rho0
+    values = rho0
+    if is_qobj(rho0):
+        values = from_qobj(rho0, "rho0", charger, levels - 1, basis.truncated)
     array, tolerance = _in_working_precision(values, "rho0")
     forms = ((levels,), shape, (levels, levels), 2 * shape)
     listed = f"of shape {', '.join(map(str, forms[:-1]))} or {forms[-1]}"

@@ -16,6 +16,7 @@ import numpy as np
 from qbjax.basis.states import LadderState, of_qubits
 from qbjax.common.checks import is_concrete, require
 from qbjax.common.types import ArrayLike
+from qbjax.model.batteries import Oscillator
 from qbjax.model.chargers import Charger, qubit
 from qbjax.model.equation import local_jumps, terms
 from qbjax.model.star_battery import StarBattery
@@ -27,6 +28,7 @@ def to_qutip(
     value: StarBattery | ArrayLike | LadderState,
     charger: Charger | None = None,
     N: int | None = None,
+    battery: Oscillator | None = None,
 ) -> Any:
     """Return a model, a state or an operator in QuTiP's form.
 
@@ -49,6 +51,8 @@ def to_qutip(
         The charger of an array that has one; None is the qubit.
     N
         Number of qubits where the array is padded: n = N + 1 levels are kept. None keeps all.
+    battery
+        `qbjax.oscillator(levels)` where the array is of one, which QuTiP counts from the bottom.
 
     Returns
     -------
@@ -76,7 +80,7 @@ def to_qutip(
     """
     if isinstance(value, StarBattery | LadderState):
         kind = type(value).__name__
-        for name, given in {"charger": charger, "N": N}.items():
+        for name, given in {"charger": charger, "N": N, "battery": battery}.items():
             require(given is None, name, f"None: a {kind} has its own", given)
     if isinstance(value, StarBattery):
         return _model(value)
@@ -101,10 +105,17 @@ def to_qutip(
         array = array[tuple(np.s_[: N + 1] if i in ladder else np.s_[:] for i in range(array.ndim))]
         rows, columns = array.shape[:half], array.shape[half:]
     dims = [list(rows), list(columns or (1,))]
-    return qutip.Qobj(turned(array, charger).reshape(math.prod(rows), -1), dims=dims)
+    return qutip.Qobj(
+        turned(array, charger, battery is not None).reshape(math.prod(rows), -1), dims=dims
+    )
 
 
-def from_qutip(qobj: object, charger: Charger | None = None, N_max: int | None = None) -> jax.Array:
+def from_qutip(
+    qobj: object,
+    charger: Charger | None = None,
+    N_max: int | None = None,
+    battery: Oscillator | None = None,
+) -> jax.Array:
     """Return a state or an operator of QuTiP as an array in the form of qbjax.
 
     Parameters
@@ -116,6 +127,8 @@ def from_qutip(qobj: object, charger: Charger | None = None, N_max: int | None =
         The charger, where it has one; None is the qubit.
     N_max
         Padded size of the result: n = N_max + 1 levels. None: n = N + 1.
+    battery
+        `qbjax.oscillator(levels)` where it is of one, which QuTiP counts from the bottom.
 
     Returns
     -------
@@ -136,14 +149,15 @@ def from_qutip(qobj: object, charger: Charger | None = None, N_max: int | None =
     >>> print(full.real)
     [0. 0. 0. 1.]
     """
-    return jnp.asarray(from_qobj(qobj, "qobj", qubit() if charger is None else charger, N_max))
+    charger = qubit() if charger is None else charger
+    return jnp.asarray(from_qobj(qobj, "qobj", charger, N_max, battery is not None))
 
 
 def _model(model: StarBattery) -> tuple[Qobj, list[Qobj]]:
     """Return the Hamiltonian and the jumps of one model."""
     require(is_concrete(model), "value", "a model of known numbers", "one that is traced")
     require(model.batch_shape == (), "value", "one model", f"a batch of {model.batch_shape}")
-    N, charger = int(model.N), model.charger
+    N, charger, battery = int(model.most_excitations), model.charger, model.battery
     shape = (charger.levels, model.N, model.basis)
 
     @jax.jit
@@ -160,7 +174,7 @@ def _model(model: StarBattery) -> tuple[Qobj, list[Qobj]]:
     @functools.lru_cache(maxsize=1)
     def operators(t: float) -> list[Qobj]:
         if not model.has_local_noise:
-            return [to_qutip(blocks[0], charger, N).to("csr") for blocks in matrices(t)]
+            return [to_qutip(blocks[0], charger, N, battery).to("csr") for blocks in matrices(t)]
         collective = [_in_qubits(np.asarray(blocks), charger, N) for blocks in matrices(t)]
         return [*collective, *_on_each_qubit(model, t)]
 

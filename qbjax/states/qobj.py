@@ -2,8 +2,8 @@
 
 QuTiP counts the levels of a spin from the top, `qutip.jmat`, and so of a qubit, whose
 `qutip.basis(2, 0)` is |e>; qbjax counts excitations. So the battery's axes are turned round, and
-the charger's, too, unless it is a cavity, whose levels `qutip.destroy` counts as qbjax does. The
-charger comes first in both. QuTiP itself is not needed here.
+the charger's, too, unless they are those of an oscillator or a cavity, whose levels `qutip.destroy`
+counts as qbjax does. The charger comes first in both. QuTiP itself is not needed here.
 """
 
 from typing import Protocol, TypeGuard
@@ -33,7 +33,11 @@ def is_qobj(value: object) -> TypeGuard[Qobj]:
 
 
 def from_qobj(
-    qobj: object, name: str, charger: Charger | None = None, N_max: int | None = None
+    qobj: object,
+    name: str,
+    charger: Charger | None = None,
+    N_max: int | None = None,
+    oscillator: bool = False,
 ) -> np.ndarray:
     """Return a state or an operator of QuTiP as an array, as `qbjax.from_qutip` says.
 
@@ -43,6 +47,8 @@ def from_qobj(
         As for `qbjax.from_qutip`; without a charger, the levels of one are turned round.
     name
         The name of the argument in messages.
+    oscillator
+        Whether the battery is one.
     """
     if not is_qobj(qobj):
         raise ArgumentError(f"Argument `{name}` must be a Qobj, but is {type(qobj).__name__}.")
@@ -60,7 +66,7 @@ def from_qobj(
         require(fits, name, f"of the `charger`, of {charger.levels} levels", f"of one of {rows[0]}")
     if qobj.isket and len(rows) == 2:
         qobj, columns = qobj.proj(), rows
-    array = turned(qobj.full().reshape(rows + columns), charger or qubit())
+    array = turned(qobj.full().reshape(rows + columns), charger or qubit(), oscillator)
     if N_max is not None:
         room = as_count(N_max, "N_max") + 1
         require(rows[-1] <= room, name, f"of at most `N_max` + 1 = {room} levels", f"of {rows[-1]}")
@@ -70,7 +76,10 @@ def from_qobj(
     return array
 
 
-def turned(array: np.ndarray, charger: Charger) -> np.ndarray:
+def turned(array: np.ndarray, charger: Charger, oscillator: bool = False) -> np.ndarray:
     """Return an array with the levels counted as the other side does."""
-    same = {0, 2} if array.ndim == 4 and charger.name == "cavity" else set()
+    of_charger = {0, 2} if array.ndim == 4 else set()
+    same = of_charger if charger.name == "cavity" else set()
+    if oscillator:
+        same = same | ({*range(array.ndim)} - of_charger)
     return np.flip(array, tuple(axis for axis in range(array.ndim) if axis not in same))

@@ -367,7 +367,7 @@ def check_own(N, charger, method, F=0.3):
 @pytest.mark.slow
 def test_a_cavity_and_terms_of_its_own_and_a_cut_that_is_too_low():
     model = check_own(2, "cavity", "direct")
-    with pytest.raises(qb.SolveError, match="give the charger more levels"):
+    with pytest.raises(qb.SolveError, match="give it more levels"):
         qb.steady_state(model, method="direct")
 
 

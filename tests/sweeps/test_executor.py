@@ -4,6 +4,7 @@ import functools
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
@@ -115,6 +116,10 @@ def test_what_is_no_executor_of_processes_is_refused(executor, message):
 
 
 def test_what_no_worker_can_be_sent_is_said(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "cloudpickle", None)
+    def hidden(F, gamma_C):
+        return qb.StarBattery(2, F, gamma_C=gamma_C)
+
+    monkeypatch.setitem(sys.modules, "cloudpickle", None)
+    grid = {"F": [0.3], "gamma_C": [0.1]}
     with spawned(1) as pool, pytest.raises(qb.ArgumentError, match="that pickle takes"):
-        qb.sweep(MODEL, GRID, lambda steady: steady.energy, executor=pool, progress=False)
+        qb.sweep(hidden, grid, executor=pool, progress=False)
