@@ -13,9 +13,10 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jax.typing import ArrayLike
 from jaxtyping import PyTree
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from qbjax.common.checks import as_count, as_number, is_concrete, require, require_known
+from qbjax.common.printing import is_watched
 
 if TYPE_CHECKING:
     import optax
@@ -131,7 +132,7 @@ def minimise(
     tolerance
         The relative tolerance of both rules above, not negative.
     progress
-        Whether to show a progress bar; without a terminal, or on traced values, none is shown.
+        Whether to show a progress bar, in a terminal or a notebook, and not on traced values.
     label
         The name of the progress bar.
 
@@ -375,8 +376,7 @@ def _advance_with_bar(
     tolerance: jax.Array,
     label: str,
 ) -> _State:
-    # disable=None asks tqdm to show nothing where standard error is no terminal.
-    with tqdm(total=max_steps, desc=label, disable=None) as bar:
+    with tqdm(total=max_steps, desc=label, disable=not is_watched()) as bar:
         for until in range(_CHUNK, max_steps + _CHUNK, _CHUNK):
             end = jnp.asarray(min(until, max_steps))
             state = _advance(loss, optimizer, state, end, tolerance)

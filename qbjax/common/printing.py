@@ -2,6 +2,7 @@
 
 import html
 import math
+import sys
 from abc import abstractmethod
 from collections.abc import Iterable
 from typing import Any
@@ -92,6 +93,11 @@ def status_text(status: jax.Array, advice: str = "") -> str:
         return one.name if one is Status.OK else f"{one.name}: {one.explained(advice)}"
     each = zip(values, counts, strict=True)
     return ", ".join(f"{count} {Status(int(value)).name}" for value, count in each)
+
+
+def is_watched() -> bool:
+    """Tell whether somebody sees what goes to standard error: in a terminal, or in a notebook."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
 def plain(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 
 import equinox as eqx
@@ -23,6 +22,7 @@ from qbjax.common.checks import (
     users_function,
     warn_unless_ok,
 )
+from qbjax.common.printing import is_watched
 from qbjax.common.types import ArrayLike, Condition
 from qbjax.evolution import runge_kutta
 from qbjax.evolution.chebyshev import Chebyshev
@@ -102,7 +102,7 @@ def evolve(
     max_steps
         Where an integrator gives up.
     progress
-        Show a bar, unless the output is no terminal.
+        Show a bar, in a terminal or a notebook.
 
     Returns
     -------
@@ -167,7 +167,7 @@ def evolve(
         method=chosen,
         why=why,
         gradient=gradient,
-        progress=bool(progress) and sys.stderr.isatty(),
+        progress=bool(progress) and is_watched(),
         max_steps=max_steps,
     )
     result = _trajectory(model, times, start, options)

@@ -14,6 +14,9 @@ from qbjax.exact.sectors import Sectors
 from qbjax.model.star_battery import StarBattery
 from qbjax.states.passive import extractable
 
+# The most numbers of all times and pairs of levels that are computed at once.
+_SIDE_BY_SIDE = 2**16
+
 
 class Exact(ExactMethod, Method):
     """The exact solution."""
@@ -24,9 +27,13 @@ class Exact(ExactMethod, Method):
         """Return the trajectory of one model."""
         spectrum = sectors.diagonalise(model)
         coordinates = sectors.project(spectrum, start)
-        saved = jax.lax.map(
-            lambda t: _at_time(model, spectrum, coordinates, t, options.observe), ts
-        )
+
+        def at_time(t: jax.Array) -> dict[str, PyTree]:
+            return _at_time(model, spectrum, coordinates, t, options.observe)
+
+        # Few numbers at a time cost a loop more than all of them side by side.
+        few = ts.size * model.levels**2 <= _SIDE_BY_SIDE
+        saved = jax.vmap(at_time)(ts) if few else jax.lax.map(at_time, ts)
         error = saved.pop("error_estimate")
         # Written so that NaN counts as lost.
         lost = ~(error <= options.tolerance * model.N * model.omega_B)

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from qbjax.common.checks import Status, require, require_choice
+from qbjax.common.printing import is_watched
 from qbjax.common.types import ArrayLike
 from qbjax.model.star_battery import StarBattery
 from qbjax.steady.steady_state import METHODS
@@ -104,7 +105,7 @@ def sweep(
         Each worker compiles once; the store, if there is one, is written here alone. None: this
         process does.
     progress
-        Show a bar and say at the end what is missing, unless standard error is no terminal; see
+        Show a bar and say at the end what is missing, in a terminal or a notebook; see
         `qbjax.sweeps.sweep.summary`.
 
     Returns
@@ -146,7 +147,7 @@ def sweep(
         workers.require_executor(executor)
         alone = jax.process_count() == 1
         require(alone, "executor", "None where several processes share a sweep", "given")
-    is_shown = progress and sys.stderr.isatty() and jax.process_index() == 0
+    is_shown = progress and is_watched() and jax.process_index() == 0
     run: Run
     storage: Memory | Store
     if store is None:
@@ -262,7 +263,7 @@ def _finish(
     call: bytes | None,
 ) -> bool:
     """Compute the chunks that are not done, with others that do; tell whether there were any."""
-    from tqdm import tqdm
+    from tqdm.auto import tqdm
 
     def counted() -> int:
         return sum(map(run.points, np.flatnonzero(storage.done).tolist()))
