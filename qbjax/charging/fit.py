@@ -14,7 +14,7 @@ from qbjax.charging.local_fits import LocalFit
 from qbjax.common.checks import Status, require_choice
 from qbjax.common.types import Condition
 
-BRANCHES = ("continuous", "lowest")
+BRANCHES = ("continuous", "lowest", "local")
 
 
 class Fit(Definition):
@@ -25,7 +25,9 @@ class Fit(Definition):
     window
         Width in time of the coarse graining; None is none.
     branch
-        "continuous" follows one minimum from small gamma_C, "lowest" takes the least cost.
+        "continuous" follows one minimum from small gamma_C, "lowest" takes the least cost; "local"
+        takes the minimum that tau = 1/r, omega of the slowest mode and phi = 0 lead to, whichever
+        it is, and looks for no other.
     """
 
     window: jax.Array | None
@@ -52,6 +54,10 @@ class Fit(Definition):
 
     def by_modes(self, curve: Modes, log_gamma: jax.Array) -> Measured:
         """Return the charging time, and how it compares with its rivals."""
+        if self.branch == "local":
+            best, log_rate = self._best(curve, log_gamma)
+            status = jnp.where(best.converged, Status.OK, Status.NOT_CONVERGED)
+            return best.p[0] - log_rate, status, _evidence(best, log_rate)
         if self.is_followed:
             first = jnp.minimum(_branch_start(curve), log_gamma)
             # On fewer samples it would be faster, and fast modes would alias onto the branch, so
@@ -68,27 +74,24 @@ class Fit(Definition):
         ambiguous = ended | (others.second_cost < 1.2 * best.cost)
         status = jnp.where(ambiguous, Status.AMBIGUOUS, Status.OK)
         status = jnp.where(best.converged, status, Status.NOT_CONVERGED)
-        evidence = {
-            "omega": jnp.abs(best.p[1]) * jnp.exp(log_rate),
-            "phi": best.p[2] * jnp.where(best.p[1] < 0, -1, 1),
-            "cost": best.cost,
+        compared = {
             "minima": others.minima,
             "second_tau": jnp.exp(others.second_log_tau - log_rate),
         }
-        return best.p[0] - log_rate, status, evidence
+        return best.p[0] - log_rate, status, _evidence(best, log_rate) | compared
 
     def lowest_rung(self, curve: Any, lowest: jax.Array) -> jax.Array:
         """Return where the branch starts."""
         return _branch_start(curve) if self.is_followed else lowest
 
     def climb(self, curve: Any, ladder: jax.Array) -> Climb:
-        """Follow the branch up the ladder, or take the least cost on every rung."""
+        """Follow the branch up the ladder, or fit anew on every rung."""
         if self.is_followed:
             path = self._branch(curve, ladder)
             return path.log_tau, (path.fit.p, path.log_rate), path.ended
 
         def rung(log_gamma: jax.Array) -> tuple[jax.Array, PyTree]:
-            best, log_rate = self._lowest(curve, log_gamma)
+            best, log_rate = self._best(curve, log_gamma)
             log_tau = jnp.where(best.converged, best.p[0] - log_rate, jnp.nan)
             return log_tau, (best.p, log_rate)
 
@@ -117,7 +120,7 @@ class Fit(Definition):
 
     def _branch(self, curve: Modes, ladder: jax.Array) -> local_fits.Branch:
         """Follow the best minimum on the first rung of a ladder of ln gamma_C up to its last."""
-        start, log_rate = self._lowest(curve, ladder[0])
+        start, log_rate = self._best(curve, ladder[0])
         return local_fits.follow(lambda x: self._values(curve, x), ladder, start, log_rate)
 
     def _surveyed(
@@ -133,10 +136,22 @@ class Fit(Definition):
         # One after the other, by one program.
         return jax.lax.map(at, log_gammas)
 
-    def _lowest(self, curve: Modes, log_gamma: jax.Array) -> tuple[LocalFit, jax.Array]:
-        """Return the fit of least cost, and ln r of its time unit."""
+    def _best(self, curve: Modes, log_gamma: jax.Array) -> tuple[LocalFit, jax.Array]:
+        """Return the fit of least cost, or the one that is near, and ln r of its time unit."""
+        if self.branch == "local":
+            values, log_rate = self._values(curve, log_gamma)
+            start = jnp.stack([0.0, curve.frequencies()[0] * jnp.exp(-log_rate), 0.0])
+            return local_fits.minimum(values, start), log_rate
         values, log_rates, minima = self._surveyed(curve, log_gamma[None])
         return local_fits.lowest(values[0], _at(minima, 0)), log_rates[0]
+
+
+def _evidence(fit: LocalFit, log_rate: jax.Array) -> dict[str, jax.Array]:
+    return {
+        "omega": jnp.abs(fit.p[1]) * jnp.exp(log_rate),
+        "phi": fit.p[2] * jnp.where(fit.p[1] < 0, -1, 1),
+        "cost": fit.cost,
+    }
 
 
 def _at(tree: PyTree, i: int) -> PyTree:

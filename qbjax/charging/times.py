@@ -127,9 +127,10 @@ def charging_time(
         Raise where there is no steady state to charge to; otherwise the status says so. "maximum"
         needs none, and its status says all.
     options
-        "fit" takes `branch` ("continuous", the default, or "lowest") and `window`, the width in
-        time of the coarse graining (None, the default: none); "decay_rate" takes `min_weight`
-        (1e-3); "settling" takes `band` (0.01). "maximum" takes `t_end`, the last time to look at;
+        "fit" takes `branch` ("continuous", the default, "lowest", or "local", the minimum that one
+        start leads to) and `window`, the width in time of the coarse graining (None: none);
+        "decay_rate" takes `min_weight` (1e-3); "settling" takes `band` (0.01). "maximum" takes
+        `t_end`, the last time to look at;
         `of`, "energy" (the default), "ergotropy", "average_power" or "power"; and `which`, "global"
         (the default) or "first". The number of its samples goes by the numbers of the model; where
         JAX is tracing these there are 2048, and the status is `NOT_CONVERGED` where they are too

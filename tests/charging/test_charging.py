@@ -83,6 +83,23 @@ def test_lowest_branch_has_the_least_cost_of_a_dense_search():
     np.testing.assert_allclose(result.tau, search.x[0], rtol=1e-3)
 
 
+@pytest.mark.parametrize(("N", "F", "gamma"), [(1, 0.5, 0.3), (3, 0.5, 0.2), (4, 10.0, 1.2)])
+def test_the_local_fit_is_where_scipy_gets_from_the_same_start(N, F, gamma):
+    model = qb.StarBattery(N=N, F=F, gamma_C=gamma)
+    result = qb.charging_time(model, branch="local")
+    cost, rate = eq_6_cost(N, F, gamma), slow_rate(N, F, gamma)
+    p = [float(result.tau), float(result.evidence["omega"]), float(result.evidence["phi"])]
+    start = [1 / rate, float(qb.charging_time(model, "decay_rate").evidence["omega"]), 0.0]
+    found = scipy.optimize.minimize(cost, start, method="BFGS", options={"gtol": 1e-10})
+    # A descent lowers the cost, and ends where none nearby is lower.
+    assert cost(p) <= cost(start)
+    assert cost(p) == pytest.approx(found.fun, rel=1e-6)
+    assert result.status == Status.OK
+    assert set(result.evidence) == {"omega", "phi", "cost"}
+    best = qb.optimal_dephasing(qb.StarBattery(N=N, F=F), "fit", branch="local", throw=False)
+    assert np.isfinite(best.tau)
+
+
 def test_branches_differ_and_say_so():
     model = qb.StarBattery(N=4, F=0.5, gamma_C=0.0635)
     followed = qb.charging_time(model)
