@@ -271,7 +271,7 @@ def _energetics(model: StarBattery, question: _Question, method: str, number: in
     drive_work = gained["drive"] - integrals["drive"][0]
     switching_work = gained["coupling"] - integrals["coupling"][0]
     missed = sum(gained.values()) - drive_work - switching_work - sum(heat.values())
-    full = model.most_excitations * model.omega_B
+    full = model.N * model.omega_B
     residual = jnp.max(jnp.abs(missed)) / full
     error = jnp.max(jnp.stack([error for _, error in integrals.values()])) / full
     problem = Problem(model)

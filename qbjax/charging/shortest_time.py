@@ -164,7 +164,9 @@ def shortest_time(
             f"The target {goal:g} is reached by t = {low:g} already: lower the shorter time of "
             "`between`."
         )
-    while high - low > gap:
+    # Times closer together than that are the same in the precision that is worked in.
+    close = max(float(gap), 4 * float(jnp.finfo(float).eps) * high)
+    while high - low > close:
         middle = (low + high) / 2
         tried = best(middle, reached)
         if tried.value >= goal:

@@ -191,7 +191,7 @@ def _refused_pair(model: StarBattery, hold: StarBattery) -> Condition:
     fits = hold.N_max == model.N_max and hold.charger == model.charger
     fits &= hold.battery == model.battery
     words = "of the same N_max, charger and battery as `model`"
-    require(fits, "hold", words, f"with N_max = {hold.N_max} and the charger {hold.charger}")
+    require(fits, "hold", words, f"with {hold.one_line}")
     ladders = isinstance(hold.basis, Ladders) or not isinstance(model.basis, Ladders)
     words = "with noise on single qubits, too, which leads to ladders of smaller spin"
     require(ladders, "hold", words, "without")

@@ -126,7 +126,7 @@ class Trajectory(Labelled):
             ("smallest_eigenvalue", self.smallest_eigenvalue, "of the last state"),
             ("steps", self.steps, ""),
             ("rejected_steps", self.rejected_steps, ""),
-            ("top_population", self.top_population, "of the charger's topmost level"),
+            ("top_population", self.top_population, "of the topmost level that is cut"),
         ]
 
 

@@ -119,11 +119,25 @@ def cut(
     charger_is_cut
         Whether the topmost level of the charger is one; that of an oscillator always is.
     """
-    battery = jnp.sum(levels[:, -1]) if generator.basis.truncated else jnp.zeros(())
-    if not charger_is_cut:
-        return battery, battery
-    charger = jnp.sum(levels[-1])
-    return jnp.maximum(charger, battery), jnp.maximum(_spilled(generator, levels), battery)
+    top = beyond = jnp.zeros(())
+    if generator.basis.truncated:
+        top = jnp.sum(levels[:, -1])
+        beyond = jnp.where(_raises(generator), top, 0.0)
+    if charger_is_cut:
+        top = jnp.maximum(top, jnp.sum(levels[-1]))
+        beyond = jnp.maximum(beyond, _spilled(generator, levels))
+    return top, beyond
+
+
+def _raises(generator: Generator) -> jax.Array:
+    """Tell whether anything leads from a level of the battery to a higher one."""
+    raises = jnp.zeros((), bool)
+    brought = [(jump.rate, jump.left) for jump in generator.jumps]
+    for rate, operator in ((jnp.ones(()), generator.drift), *brought):
+        for (_, k, _), weights in operator.entries.items():
+            if k > 0:
+                raises |= jnp.any(rate * weights != 0)
+    return raises
 
 
 def _spilled(generator: Generator, levels: jax.Array) -> jax.Array:

@@ -142,6 +142,9 @@ def _creation(N: ArrayLike, levels: int) -> Bands:
     return {1: fock.lowering_elements(levels)}
 
 
-# What the operators of a battery of qubits are for an oscillator, where they differ by more than a
-# number.
-OF_AN_OSCILLATOR: dict[Battery, Battery] = {J_minus: _annihilation, J_plus: _creation}
+# What the operators of a battery of qubits are for an oscillator.
+OF_AN_OSCILLATOR: dict[Battery, Battery] = {
+    J_minus: _annihilation,
+    J_plus: _creation,
+    J_z: excitations,
+}

@@ -99,7 +99,7 @@ class StarBattery(Printed):
         None: N qubits. `qbjax.oscillator(levels)`: one harmonic oscillator, with N = 1. Its a
         stands for J_-/sqrt(N), and its rates `Gamma_down`, `Gamma_up` and `Gamma_z` are those of
         the jumps a, its adjoint, and n; it has no noise on single qubits. Its ergotropy is that of
-        unitaries on its own levels.
+        unitaries on its own levels: `qbjax.ergotropy` of its state with space="symmetric".
     frame
         "rotating", or "lab": H is that of the resting frame, with the drive turning at omega_d.
     hamiltonian, jumps

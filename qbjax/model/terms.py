@@ -55,7 +55,7 @@ class Term(Printed):
     battery
         One of `qbjax.identity`, `excitations`, `J_z`, `J_minus`, `J_plus`, or any function
         (N, levels) that returns the bands {k: <n|B|n-k> over n}; or a matrix (levels, levels).
-        Of an oscillator `J_minus`, `J_plus` and `J_z` are a, its adjoint, and n but for a number.
+        Of an oscillator `J_minus`, `J_plus` and `J_z` are a, its adjoint, and n.
         Beside noise on single qubits it is asked for every ladder, as that of N - 2k qubits; an
         argument `singlets` is told k.
         What they have above the level N of a padded model is left out.

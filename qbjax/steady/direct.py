@@ -48,6 +48,8 @@ _ITERATIONS = 10
 _SAME = 1e-6
 # "auto" solves directly where elimination takes at most so many operations: N = 18 for a qubit.
 _MOST_OPERATIONS = 1e7
+# So many times as many for an oscillator: to 60 levels for a qubit.
+_OF_AN_OSCILLATOR = 100
 # One matrix is of use up to so many numbers, and quicker than blocks, whose operations come in
 # smaller pieces, while it takes so many times as many of them (measured: up to N = 13 for a qubit).
 _LARGEST_PACKED, _QUICKER = 800, 30
@@ -73,11 +75,11 @@ class Direct(General):
     def defers(self, model: StarBattery) -> str | None:
         """Leave large systems to iteration."""
         block = self.block(model)
-        # Without losses an oscillator keeps what the other methods cannot tell.
-        alone = model.battery is not None and not nullspace.promises_one(model)
-        if _fits_one_matrix(structure(model)) or alone:
+        if _fits_one_matrix(structure(model)):
             return None
-        if model.levels * block**3 <= _MOST_OPERATIONS:
+        # An oscillator whose losses are all zero keeps what iteration cannot tell.
+        most = _MOST_OPERATIONS * (1 if model.battery is None else _OF_AN_OSCILLATOR)
+        if model.levels * block**3 <= most:
             return None
         return f"blocks of {block} numbers take long to eliminate"
 

@@ -24,7 +24,7 @@ ADVICE = (
 class SteadyState(Labelled):
     """The state that charging settles in, its figures of merit, and the evidence.
 
-    Shapes are those of one model, with L = N_max + 1 and d_c levels of the charger; a batch of
+    Shapes are those of one model, with L levels of the battery (N_max + 1 for qubits) and d_c of the charger; a batch of
     models puts its axes in front.
 
     Attributes

@@ -32,12 +32,14 @@ from qbjax.model.star_battery import StarBattery, out_of_range
 from qbjax.steady import exact, nullspace
 from qbjax.steady.coordinates import Coordinates
 from qbjax.steady.general import judged
-from qbjax.steady.result import SteadyState, completed
+from qbjax.steady.result import Solution, SteadyState, completed
 
 # Error of the map over the tolerance: slow modes multiply it by their number of periods.
 _FINER = 1e-4
 # Pulses are looked at so many times in a period, evenly spaced, and once between jumps.
 _LOOKS = 1024
+# So many moments in a period tell what the topmost levels hold.
+_MOMENTS = 64
 # How often the map is squared: modes that keep all but 1e-12 in a period are told from kept ones.
 _SQUARINGS = 40
 # A ratio is constant to so many times the machine epsilon.
@@ -118,17 +120,38 @@ def _solve(model: StarBattery, period: jax.Array, start: PyTree, options: Option
         log_relaxation_time=_log_time(decay, period),
         error_estimate=jax.lax.stop_gradient(error) * blown,
     )
+    if model.charger.truncated or model.basis.truncated:
+        solution = _watched(model, period, solution, coordinates.stored(rho), options)
     returned = jnp.max(jnp.abs(matrix @ rho - rho)) / jnp.max(jnp.abs(rho))
     solution = eqx.tree_at(lambda s: s.residual, solution, returned)
     return refuse(refused, completed(model, solution, "stroboscopic", options.why))
+
+
+def _watched(
+    model: StarBattery,
+    period: jax.Array,
+    solution: Solution,
+    stored: jax.Array,
+    options: Options,
+) -> Solution:
+    """Return the solution with the largest population of a topmost level within the period."""
+    times = period * (jnp.arange(_MOMENTS) + 1) / _MOMENTS
+    top = jnp.max(_method(options).run(Problem(model), times, stored, options)[0]["top"])
+    too_low = (solution.status == Status.OK) & (top > stored_states.CUT)
+    status = jnp.where(too_low, Status.CUT_TOO_LOW, solution.status)
+    return eqx.tree_at(lambda s: (s.status, s.top_population), solution, (status, top))
+
+
+def _method(options: Options) -> General:
+    assert isinstance(options.method, General)
+    return options.method
 
 
 def _map(
     model: StarBattery, period: jax.Array, coordinates: Coordinates, options: Options
 ) -> tuple[jax.Array, jax.Array]:
     """Return the map of one period as a matrix, and the largest error of a column."""
-    method, problem = options.method, Problem(model)
-    assert isinstance(method, General)
+    method, problem = _method(options), Problem(model)
 
     def column(unit: jax.Array) -> tuple[jax.Array, jax.Array]:
         run = method.run(problem, period[None], coordinates.stored(unit), options)
@@ -142,7 +165,8 @@ def _map(
 def _conserved(model: StarBattery, period: jax.Array) -> tuple[StarBattery, jax.Array, jax.Array]:
     """Return what acts at any time, dim ker (1 - P), and whether the sectors of F/g are kept.
 
-    The first is the model whose parameters are the largest of their values in size.
+    The first is the model whose parameters are the largest of their values in size, and whose
+    drive is the furthest from resonance.
     """
     times = _looks(model, period)
     F, g = (jnp.broadcast_to(_values(x, times), times.shape) for x in (model.F, model.g))
@@ -154,6 +178,10 @@ def _conserved(model: StarBattery, period: jax.Array) -> tuple[StarBattery, jax.
         return values[jnp.argmax(jnp.abs(values))]
 
     acting = jax.tree.map(strongest, model, is_leaf=is_pulse)
+    if is_pulse(model.omega_d):
+        drives = _values(model.omega_d, times)
+        furthest = drives[jnp.argmax(jnp.abs(drives - model.omega_B))]
+        acting = eqx.tree_at(lambda m: m.omega_d, acting, furthest)
     most = jnp.argmax(F**2 + g**2)
     crossed = jnp.abs(F * g[most] - g * F[most])
     one_ratio = jnp.all(crossed <= _SAME * jnp.finfo(F.dtype).eps * (F[most] ** 2 + g[most] ** 2))

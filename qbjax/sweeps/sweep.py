@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -274,23 +273,27 @@ def _finish(
     computed = False
     with tqdm(total=sum(map(run.points, numbers)), initial=counted(), desc=what, **options) as bar:
         while not np.all(storage.done):
-            free = storage.free()
-            chunks: Iterable[tuple[int, Callable[[], Parts]]]
-            if executor is None or call is None:
-                chunks = ((number, functools.partial(run.solve, number)) for number in free)
+            if executor is not None and call is not None:
+                chunks = workers.solved(executor, call, storage.free(), storage.claimed)
             else:
-                chunks = workers.solved(executor, call, free)
+                chunks = _claimed_and_solved(run, storage)
             for number, parts in chunks:
-                with storage.claimed(number) as ours:
-                    if ours:
-                        storage.write(number, parts())
-                        bar.update(run.points(number))
-                        computed = True
+                storage.write(number, parts)
+                bar.update(run.points(number))
+                computed = True
             if not np.all(storage.done):
                 # Others are at work on the rest.
                 time.sleep(PATIENCE)
             bar.update(counted() - bar.n)
     return computed
+
+
+def _claimed_and_solved(run: Run, storage: Memory | Store) -> Iterator[tuple[int, Parts]]:
+    """Return chunks as this process computes them, each under a claim."""
+    for number in storage.free():
+        with storage.claimed(number) as ours:
+            if ours:
+                yield number, run.solve(number)
 
 
 @contextmanager

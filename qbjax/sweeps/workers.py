@@ -9,12 +9,15 @@ import multiprocessing
 import pickle
 from collections.abc import Callable, Iterator
 from concurrent.futures import (
+    FIRST_COMPLETED,
     BrokenExecutor,
     Executor,
+    Future,
     ProcessPoolExecutor,
     ThreadPoolExecutor,
-    as_completed,
+    wait,
 )
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import jax
@@ -25,6 +28,9 @@ from qbjax.sweeps.job import Job
 from qbjax.sweeps.observables import observable
 from qbjax.sweeps.run import Run
 from qbjax.sweeps.store import Parts
+
+# Chunks that are with the executor at once, at most.
+_AT_ONCE = 64
 
 
 def require_executor(executor: object) -> None:
@@ -62,29 +68,48 @@ def pickled(
 
 
 def solved(
-    executor: Executor, call: bytes, numbers: list[int]
-) -> Iterator[tuple[int, Callable[[], Parts]]]:
-    """Return chunks, as workers have done them, by functions that return their values.
+    executor: Executor,
+    call: bytes,
+    numbers: list[int],
+    claimed: Callable[[int], AbstractContextManager[bool]],
+) -> Iterator[tuple[int, Parts]]:
+    """Return chunks as workers have done them, each under a claim from when it is sent.
 
     Raises
     ------
     RuntimeError
-        Where a worker died.
+        Where a worker of a pool died.
     """
-    waiting = {executor.submit(_solve, call, number): number for number in numbers}
+    rest = iter(numbers)
+    waiting: dict[Future[Parts], tuple[int, ExitStack]] = {}
+
+    def send() -> None:
+        for number in rest:
+            claim = ExitStack()
+            if claim.enter_context(claimed(number)):
+                waiting[executor.submit(_solve, call, number)] = number, claim
+                return
+            claim.close()
+
     try:
-        for future in as_completed(waiting):
-            # Raised here where it failed.
-            future.result()
-            yield waiting[future], future.result
+        for _ in range(_AT_ONCE):
+            send()
+        while waiting:
+            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                parts = future.result()
+                number, claim = waiting.pop(future)
+                with claim:
+                    yield number, parts
+                send()
     except BrokenExecutor as error:
         raise RuntimeError(
             "A worker of `executor` died. What is done is kept in a store: call again with the "
             "same one."
         ) from error
     finally:
-        for future in waiting:
+        for future, (_, claim) in waiting.items():
             future.cancel()
+            claim.close()
 
 
 def _solve(call: bytes, number: int) -> Parts:

@@ -158,6 +158,40 @@ def test_to_qutip_and_back():
     assert qb.to_qutip(state, battery=model.battery) == start
 
 
+def test_a_product_with_an_operator_of_the_charger_does_not_go_with_the_cut():
+    """J_z of an oscillator is n, and no number beside it that grows with the levels."""
+    sigma_z = np.diag([-1.0, 1.0])
+    term = qb.Term(0.2, charger=sigma_z, battery=qb.J_z)
+    found = [
+        qb.steady_state(oscillator(levels, F=0.3, gamma_C=0.4, kappa=0.5, hamiltonian=term)).energy
+        for levels in (12, 16)
+    ]
+    np.testing.assert_allclose(found[0], found[1], atol=1e-6)
+
+
+def test_losses_of_zero_are_none():
+    given = {"F": 0.5, "gamma_C": 0.7}
+    without = qb.steady_state(oscillator(24, **given))
+    zero = qb.steady_state(oscillator(24, **given, kappa=0.0))
+    np.testing.assert_allclose(zero.energy, without.energy, atol=1e-8)
+
+
+def test_a_full_level_that_only_empties_is_no_cut():
+    model = oscillator(6, F=0.0, g=0.0, gamma_C=0.0, Gamma_down=0.1)
+    curve = qb.evolve(model, [0.0, 3.0], rho0=np.eye(6)[5])
+    np.testing.assert_allclose(curve.energy, 5 * np.exp([0.0, -0.3]), atol=1e-7)
+    assert curve.status == qb.Status.OK
+
+
+def test_it_settles():
+    model = oscillator(12, F=0.4, gamma_C=0.2, kappa=0.2)
+    settled = qb.charging_time(model, "settling")
+    final = qb.steady_state(model).energy
+    ts = settled.tau * np.array([0.999, 1.001, 1.2, 1.5])
+    off = np.abs(qb.evolve(model, ts, save="energy").energy / final - 1)
+    assert off[0] > 0.01 > off[1:].max()
+
+
 def test_batches_and_gradients():
     def energy(F, kappa):
         return qb.steady_state(oscillator(10, F=F, kappa=kappa)).energy

@@ -155,6 +155,26 @@ def test_what_has_no_such_state_is_refused_or_flagged():
     assert traced(4.0) == qb.Status.OK
 
 
+def test_a_cut_that_overflows_within_the_period_is_flagged():
+    """At its end the charger is empty again."""
+    drive = qb.PiecewiseConstant([2.0], [1.5, 0.0])
+    given = {"F": drive, "gamma_C": 0.1, "kappa": 2.0, "Gamma_down": 0.05}
+    low = qb.StarBattery(1, charger=qb.cavity(4), **given)
+    found = qb.steady_state(low, period=12.0, throw=False)
+    assert found.rho[-1, :, -1].trace().real < 1e-6
+    assert found.status == qb.Status.CUT_TOO_LOW
+    assert found.top_population > 1e-3
+
+
+def test_a_drive_that_is_on_resonance_part_of_the_time_leaves_one_state():
+    drive = qb.PiecewiseConstant([1.0], [0.8, 1.0])
+    found = qb.steady_state(qb.StarBattery(2, 0.5, gamma_C=0.3, omega_d=drive), period=2.0)
+    assert found.nullity == 1
+    first, second = ({"F": 0.5, "gamma_C": 0.3, "omega_d": w} for w in (0.8, 1.0))
+    rho, _ = fixed(two_pieces(2, first, second, (1.0, 1.0)))
+    np.testing.assert_allclose(found.rho.reshape(rho.shape), rho, atol=1e-9)
+
+
 def test_terms_of_ones_own_that_keep_something_are_flagged():
     # The drive is off, and the jump counts excitations: each number of them is kept.
     jump = qb.Jump(0.1, qb.Term(1.0, battery=qb.J_z))

@@ -1,5 +1,6 @@
 """Sweeps on the processes of executors are the sweep of one process."""
 
+import contextlib
 import functools
 import multiprocessing
 import os
@@ -40,6 +41,12 @@ def slow(model, steady):
     return steady.energy
 
 
+def kill_whoever_is_in(mark):
+    while not (mark.exists() and mark.read_text().strip()):
+        time.sleep(0.1)
+    os.kill(int(mark.read_text().split()[0]), signal.SIGKILL)
+
+
 @pytest.fixture(scope="module")
 def alone():
     return qb.sweep(MODEL, GRID, WANTED, progress=False)
@@ -63,39 +70,48 @@ def test_a_worker_that_dies_leaves_a_store_that_goes_on(tmp_path, monkeypatch):
     grid = {"F": [0.3, 0.5, 1.0]}
     model = functools.partial(qb.StarBattery, 2, kappa=0.1)
     with spawned(1) as pool, ThreadPoolExecutor(1) as watcher:
-
-        def kill():
-            while not (mark.exists() and mark.read_text().strip()):
-                time.sleep(0.1)
-            os.kill(int(mark.read_text().split()[0]), signal.SIGKILL)
-
-        watcher.submit(kill)
+        killed = watcher.submit(kill_whoever_is_in, mark)
         with pytest.raises(RuntimeError, match="A worker of `executor` died"):
             qb.sweep(model, grid, slow, executor=pool, store=store, progress=False)
+        killed.result(timeout=10)
     monkeypatch.delenv("QBJAX_TEST_MARK")
     found = qb.sweep(model, grid, slow, store=store, progress=False)
     assert np.all(np.isfinite(found["slow"]))
 
 
-def test_dask_takes_up_what_a_killed_worker_was_at(alone, tmp_path):
+def first_one_waits(model, steady):
+    """An observable whose first worker waits to be killed, and says who it is."""
+    mark = os.environ.get("QBJAX_TEST_MARK")
+    if mark and multiprocessing.parent_process() is not None:
+        with contextlib.suppress(FileExistsError), open(mark, "x") as file:
+            file.write(f"{os.getpid()}\n")
+            file.flush()
+            time.sleep(600)
+    return steady.energy
+
+
+def test_dask_takes_up_what_a_killed_worker_was_at(tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed")
+    mark = tmp_path / "mark"
+    monkeypatch.setenv("QBJAX_TEST_MARK", str(mark))
     cluster = distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
     )
-    with cluster, distributed.Client(cluster) as client:
-        victim = next(iter(client.run(os.getpid).values()))
-        with ThreadPoolExecutor(1) as watcher:
-            watcher.submit(lambda: (time.sleep(2.0), os.kill(victim, signal.SIGKILL)))
-            found = qb.sweep(
-                MODEL,
-                GRID,
-                WANTED,
-                executor=client.get_executor(),
-                store=tmp_path / "a.zarr",
-                chunk_size=2,
-                progress=False,
-            )
-    xarray.testing.assert_equal(found.load(), alone)
+    with cluster, distributed.Client(cluster) as client, ThreadPoolExecutor(1) as watcher:
+        killed = watcher.submit(kill_whoever_is_in, mark)
+        found = qb.sweep(
+            MODEL,
+            GRID,
+            first_one_waits,
+            executor=client.get_executor(),
+            store=tmp_path / "a.zarr",
+            chunk_size=2,
+            progress=False,
+        )
+        killed.result(timeout=10)
+    monkeypatch.delenv("QBJAX_TEST_MARK")
+    energy = qb.sweep(MODEL, GRID, "energy", progress=False).energy
+    np.testing.assert_array_equal(found.first_one_waits, energy)
 
 
 @pytest.mark.parametrize(
