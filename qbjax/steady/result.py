@@ -24,8 +24,8 @@ ADVICE = (
 class SteadyState(Labelled):
     """The state that charging settles in, its figures of merit, and the evidence.
 
-    Shapes are those of one model, with L levels of the battery (N_max + 1 for qubits) and d_c of the charger; a batch of
-    models puts its axes in front.
+    Shapes are those of one model, with L levels of the battery (N_max + 1 for qubits) and d_c of
+    the charger; a batch of models puts its axes in front.
 
     Attributes
     ----------

@@ -180,7 +180,7 @@ def test_a_full_level_that_only_empties_is_no_cut():
     model = oscillator(6, F=0.0, g=0.0, gamma_C=0.0, Gamma_down=0.1)
     curve = qb.evolve(model, [0.0, 3.0], rho0=np.eye(6)[5])
     np.testing.assert_allclose(curve.energy, 5 * np.exp([0.0, -0.3]), atol=1e-7)
-    assert curve.status == qb.Status.OK
+    assert np.all(curve.status == qb.Status.OK)
 
 
 def test_it_settles():
