@@ -55,7 +55,7 @@ def require_sizes(terms: tuple[Term, ...], name: str, charger_levels: int, level
     """Refuse terms whose matrices have another size than charger or ladder."""
     expected = {
         "charger": (charger_levels, f"a charger matrix of {charger_levels} levels"),
-        "matrix": (levels, f"a battery matrix of {levels} levels, those of the model"),
+        "matrix": (levels, f"a battery matrix of {levels} levels"),
     }
     for term in terms:
         _require_bands(term, name, levels)

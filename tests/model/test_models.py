@@ -115,8 +115,7 @@ BAD_MODELS = [
     ),
     (
         {"hamiltonian": [qb.Term(1.0, battery=np.eye(4))]},
-        "`hamiltonian` must be terms with a battery matrix of 3 levels, but is with "
-        "one of 4.",
+        "`hamiltonian` must be terms with a battery matrix of 3 levels, but is with one of 4.",
     ),
     (
         {"jumps": qb.Jump(1.0, qb.Term(1.0), qb.Term(1.0, np.eye(3)))},
