@@ -4,6 +4,8 @@ A stored state is an array (parts, pairs, blocks, levels, levels), with the part
 imaginary), the pairs (a, b), a <= b, of charger levels, row by row, and the blocks of the basis.
 """
 
+from collections.abc import Iterator
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -132,12 +134,18 @@ def cut(
 def _raises(generator: Generator) -> jax.Array:
     """Tell whether anything leads from a level of the battery to a higher one."""
     raises = jnp.zeros((), bool)
+    for _, k, weights in _moves(generator):
+        if k > 0:
+            raises |= jnp.any(weights != 0)
+    return raises
+
+
+def _moves(generator: Generator) -> Iterator[tuple[int, int, jax.Array]]:
+    """Return by how much charger and ladder are raised by every part of L, and its weights."""
     brought = [(jump.rate, jump.left) for jump in generator.jumps]
     for rate, operator in ((jnp.ones(()), generator.drift), *brought):
-        for (_, k, _), weights in operator.entries.items():
-            if k > 0:
-                raises |= jnp.any(rate * weights != 0)
-    return raises
+        for (s, k, _), weights in operator.entries.items():
+            yield s, k, rate * weights
 
 
 def _spilled(generator: Generator, levels: jax.Array) -> jax.Array:
@@ -146,11 +154,9 @@ def _spilled(generator: Generator, levels: jax.Array) -> jax.Array:
     What a cut ladder has left out is not in the operators, but what leads into its levels is.
     """
     upwards = jnp.zeros(generator.levels, bool)
-    brought = [(jump.rate, jump.left) for jump in generator.jumps]
-    for rate, operator in ((jnp.ones(()), generator.drift), *brought):
-        for (s, k, _), weights in operator.entries.items():
-            if s > 0:
-                upwards |= jnp.roll(jnp.any(rate * weights != 0, axis=(0, 1)), -k)
+    for s, k, weights in _moves(generator):
+        if s > 0:
+            upwards |= jnp.roll(jnp.any(weights != 0, axis=(0, 1)), -k)
     return jnp.sum(jnp.where(upwards, levels[-1], 0.0))
 
 

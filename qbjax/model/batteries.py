@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from qbjax.common.checks import require
+from qbjax.model.chargers import checked_levels
 
 
 @dataclass(frozen=True)
@@ -48,9 +47,7 @@ def oscillator(levels: int) -> Oscillator:
     >>> print(f"energy {ss.energy:.4f}, ergotropy {ss.ergotropy:.4f}")
     energy 0.2500, ergotropy 0.2500
     """
-    whole = isinstance(levels, int | np.integer) and not isinstance(levels, bool)
-    require(whole and levels >= 2, "levels", "an integer of at least 2", levels)
-    return Oscillator(int(levels))
+    return Oscillator(checked_levels(levels))
 
 
 def battery_from_text(text: str) -> Oscillator | None:

@@ -96,9 +96,15 @@ def cavity(levels: int) -> Charger:
      [0.    0.    1.414]
      [0.    0.    0.   ]]
     """
+    size = checked_levels(levels)
+    return Charger("cavity", size, tuple(math.sqrt(c) for c in range(1, size)), True)
+
+
+def checked_levels(levels: int) -> int:
+    """Return at how many levels an infinite ladder is cut, or refuse the number."""
     whole = isinstance(levels, int | np.integer)
     require(whole and levels >= 2, "levels", "an integer of at least 2", levels)
-    return Charger("cavity", int(levels), tuple(math.sqrt(c) for c in range(1, levels)), True)
+    return int(levels)
 
 
 def spin(S: float) -> Charger:

@@ -141,8 +141,8 @@ def steady_state(
     refused = refusal(allowed > 0, "tolerance", "one positive number", tolerance)
     tolerance = as_argument(allowed)
     if time is not None or period is not None:
-        given = "a time" if period is None else "a period"
-        require(method == "auto", "method", f'"auto" where {given} is stated', method)
+        moment = "a time" if period is None else "a period"
+        require(method == "auto", "method", f'"auto" where {moment} is stated', method)
     if period is not None:
         require(time is None, "time", "None where a period is stated", time)
         length = as_number(period, "period")

@@ -220,8 +220,8 @@ def _in_sectors(model: StarBattery, coordinates: Coordinates, vector: jax.Array)
     """Return what of a vector the sectors of the exact solution keep."""
     known = coordinates.generator
     rho = stored_states.restore(known, coordinates.stored(vector))
-    kept = exact.solution(model, rho).rho
-    return coordinates.vector(stored_states.store(known, kept, coordinates.parts))
+    limit = exact.solution(model, rho).rho
+    return coordinates.vector(stored_states.store(known, limit, coordinates.parts))
 
 
 def _log_time(decay: jax.Array, period: jax.Array) -> jax.Array:

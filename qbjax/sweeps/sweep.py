@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import jax
@@ -277,10 +277,12 @@ def _finish(
                 chunks = workers.solved(executor, call, storage.free(), storage.claimed)
             else:
                 chunks = _claimed_and_solved(run, storage)
-            for number, parts in chunks:
-                storage.write(number, parts)
-                bar.update(run.points(number))
-                computed = True
+            # Closed, so that no claim is left where writing fails.
+            with closing(chunks):
+                for number, parts in chunks:
+                    storage.write(number, parts)
+                    bar.update(run.points(number))
+                    computed = True
             if not np.all(storage.done):
                 # Others are at work on the rest.
                 time.sleep(PATIENCE)
@@ -288,7 +290,9 @@ def _finish(
     return computed
 
 
-def _claimed_and_solved(run: Run, storage: Memory | Store) -> Iterator[tuple[int, Parts]]:
+def _claimed_and_solved(
+    run: Run, storage: Memory | Store
+) -> Generator[tuple[int, Parts], None, None]:
     """Return chunks as this process computes them, each under a claim."""
     for number in storage.free():
         with storage.claimed(number) as ours:

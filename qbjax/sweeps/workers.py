@@ -7,7 +7,7 @@ the call, so that it compiles once in its life.
 import functools
 import multiprocessing
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import (
     FIRST_COMPLETED,
     BrokenExecutor,
@@ -72,7 +72,7 @@ def solved(
     call: bytes,
     numbers: list[int],
     claimed: Callable[[int], AbstractContextManager[bool]],
-) -> Iterator[tuple[int, Parts]]:
+) -> Generator[tuple[int, Parts], None, None]:
     """Return chunks as workers have done them, each under a claim from when it is sent.
 
     Raises
